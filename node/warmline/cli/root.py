@@ -1,0 +1,90 @@
+"""`warmline`: finds the command, prints every error with what to do next.
+
+The table below is all that ``--help`` needs, so that asking for help imports click and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+
+import click
+
+from warmline import __version__
+from warmline_protocol.errors import WarmlineError
+
+COMMANDS = {
+    "talk": "Talk to a peer, end-to-end encrypted, under a name you make up.",
+    "groups": "Find support groups, join one, or publish your own.",
+    "supporter": "For peer supporters: keys, card, bond, credentials, being on duty.",
+    "issuer": "For organisations that train and credential supporters.",
+    "node": "For operators: run a node and see how it is doing.",
+    "chain": "The embedded development chain.",
+    "config": "Print every configuration field with its meaning.",
+    "demo": "The whole story on this machine, with real processes, in about a minute.",
+}
+
+DISCLAIMER = (
+    "warmline is people listening to people. It is not therapy and not a crisis service, and nobody here can trace "
+    "you or send help. It is for adults, and its encryption has not been audited yet."
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands live in ``warmline.cli.<name>`` as ``command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"warmline.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=DISCLAIMER, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="warmline")
+def command() -> None:
+    """A peer-support line that nobody owns."""
+
+
+def main() -> None:
+    """Run the command line; exit 0 when it worked, 1 on an explained error, 2 on wrong usage, 130 on Ctrl-C."""
+    try:
+        command(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except WarmlineError as error:
+        _explain([error])
+    except BaseExceptionGroup as group:
+        explained = list(_flatten(group))
+        if any(isinstance(error, KeyboardInterrupt) for error in explained):
+            sys.exit(130)
+        ours = [error for error in explained if isinstance(error, WarmlineError)]
+        if len(ours) != len(explained):
+            raise
+        _explain(ours)
+
+
+def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flatten(error)
+        else:
+            yield error
+
+
+def _explain(errors: list[WarmlineError]) -> None:
+    for error in dict.fromkeys(errors):
+        click.secho(f"warmline: {error.message}", fg="red", err=True)
+        click.echo(f"  → {error.hint}", err=True)
+    sys.exit(1)

@@ -1,0 +1,143 @@
+"""Every check and test of the project, one after another, with progress.
+
+``./deploy/bootstrap test`` runs all; names after it run only those (``./deploy/bootstrap test unit hostile``).
+Each suite is a pytest run of its own, so that a suite that hurts another one cannot hide.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ["deploy/bootstrap", "requirements/lock", ".ci/run"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of progress: a command, or a pytest suite with its worker count."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...] = ()
+    suite: str | None = None
+    workers: int = 2
+
+
+def steps() -> list[Step]:
+    return [
+        Step(
+            "style",
+            (
+                ("ruff", "check"),
+                ("ruff", "format", "--check"),
+                ("flake8", "--select", "ASYNC", "node", "protocol", "tests"),
+                ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
+                (
+                    "codespell",
+                    "-q3",
+                    "README.md",
+                    "protocol",
+                    "node",
+                    "deploy",
+                    "newsfragments",
+                    "--skip",
+                    "*.json,*.toml",
+                ),
+            ),
+        ),
+        Step("types", (("mypy",),)),
+        Step("unit", suite="unit"),
+        Step("contracts", (("contracts/check",),)),
+        Step("chain", suite="chain"),
+        Step("network", suite="network"),
+        Step("hostile", suite="hostile"),
+        Step("interop", suite="interop", workers=1),
+        Step("deploy", suite="deploy", workers=1),
+        Step("demo", suite="demo", workers=1),
+    ]
+
+
+def executables(*folders: str) -> list[str]:
+    """Shell scripts under ``folders``, found by their first line."""
+    found = []
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if "node_modules" in path.parts or not path.is_file() or not os.access(path, os.X_OK):
+                continue
+            if path.read_bytes()[:32].split(b"\n")[0].endswith((b"bash", b"sh")):
+                found.append(str(path.relative_to(ROOT)))
+    return [name for name in found if name not in SCRIPTS]
+
+
+@dataclass
+class Tally:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, report: Path) -> None:
+        if not report.exists():
+            return
+        for suite in ET.parse(report).getroot().iter("testsuite"):
+            tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+            failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            self.failed += failed
+            self.skipped += skipped
+            self.passed += tests - failed - skipped
+
+
+def pytest_command(step: Step, report: Path) -> tuple[str, ...]:
+    workers = ("-n", str(step.workers)) if step.workers > 1 else ()
+    return (
+        *(sys.executable, "-m", "pytest", "-q", "--timeout=300", "--durations=5"),
+        *(*workers, f"--junitxml={report}", f"tests/{step.suite}"),
+    )
+
+
+def run(step: Step, tally: Tally) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        commands = (pytest_command(step, report),) if step.suite else step.commands
+        good = True
+        for command in commands:
+            print(f"    {' '.join(command)[:150]}", flush=True)
+            tool = shutil.which(command[0], path=os.environ["PATH"]) or str(ROOT / command[0])
+            good &= subprocess.run((tool, *command[1:]), cwd=ROOT, check=False).returncode == 0
+        tally.add(report)
+        return good
+
+
+def main(names: list[str]) -> int:
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    chosen = [step for step in steps() if not names or step.name in names]
+    unknown = sorted(set(names) - {step.name for step in steps()})
+    if unknown or not chosen:
+        print(f"no such step: {', '.join(unknown)}; there are: {', '.join(s.name for s in steps())}", file=sys.stderr)
+        return 2
+    tally, results, began = Tally(), [], time.monotonic()
+    for index, step in enumerate(chosen, 1):
+        if step.suite and not (ROOT / "tests" / step.suite).is_dir():
+            continue
+        print(f"\n==> [{index}/{len(chosen)}] {step.name} ({time.monotonic() - began:.0f} s so far)", flush=True)
+        started = time.monotonic()
+        good = run(step, tally)
+        results.append((step.name, good, time.monotonic() - started))
+    print()
+    for name, good, took in results:
+        print(f"  {'ok    ' if good else 'FAILED'}  {name:<10} {took:6.0f} s")
+    broken = [name for name, good, _ in results if not good]
+    # A check that fails without a test of its own still counts as one failure.
+    failed = max(tally.failed, len(broken))
+    print(f"\nwarmline: {tally.passed} passed, {failed} failed, {tally.skipped} skipped")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
