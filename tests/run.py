@@ -37,7 +37,7 @@ def steps() -> list[Step]:
             (
                 ("ruff", "check"),
                 ("ruff", "format", "--check"),
-                ("flake8", "--select", "ASYNC", "node", "protocol", "tests"),
+                ("flake8", "node", "protocol", "tests"),
                 ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
                 (
                     "codespell",
