@@ -30,4 +30,22 @@ _STORE = Migration(
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_STORE,)
+_CHAIN = Migration(
+    "chain/1",
+    """
+    CREATE TABLE chain_base (
+        identity BLOB NOT NULL, manifest BLOB NOT NULL,
+        number INTEGER NOT NULL, hash BLOB NOT NULL, time_s INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE chain_span (
+        first INTEGER PRIMARY KEY, parent BLOB NOT NULL,
+        last INTEGER NOT NULL, hash BLOB NOT NULL, time_s INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE chain_event (
+        last INTEGER NOT NULL, position INTEGER NOT NULL, row BLOB NOT NULL,
+        PRIMARY KEY (last, position)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN)

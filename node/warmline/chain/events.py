@@ -1,0 +1,212 @@
+"""Logs of the contracts to ledger events, and back to rows of the store.
+
+Every event here has only static one-word fields, so decoding is cutting 32-byte words: no ABI library, which keeps
+a node's start short. `tests/chain` holds this table against the committed artefacts and against web3's decoder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from eth_hash.auto import keccak
+
+from warmline.chain.errors import RpcGarbageError
+from warmline_protocol.codec import decode, encode
+from warmline_protocol.records import standing_ledger as ledger
+from warmline_protocol.records.standing_ledger import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One event: its contract, canonical signature, how many fields are indexed, and each field's reader."""
+
+    contract: str
+    signature: str
+    indexed: int
+    fields: tuple[Callable[[bytes], Any], ...]
+    make: Callable[..., Event]
+
+    @property
+    def topic(self) -> bytes:
+        return bytes(keccak(self.signature.encode()))
+
+
+def _address(word: bytes) -> bytes:
+    if any(word[:12]):
+        raise ValueError("an address word has bits above the address")
+    return word[12:]
+
+
+def _number(word: bytes) -> int:
+    return int.from_bytes(word, "big")
+
+
+def _bytes32(word: bytes) -> bytes:
+    return word
+
+
+def _admitted(issuer: bytes, _metadata: bytes) -> Event:
+    return ledger.IssuerAdmitted(issuer)
+
+
+def _registered(issuer: bytes, type_id: bytes, _document: bytes) -> Event:
+    return ledger.TypeRegistered(issuer, type_id)
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    Layout("CredentialRegistry", "IssuerAdmitted(address,bytes32)", 1, (_address, _bytes32), _admitted),
+    Layout("CredentialRegistry", "IssuerRemoved(address)", 1, (_address,), ledger.IssuerRemoved),
+    Layout(
+        "CredentialRegistry",
+        "TypeRegistered(address,bytes32,bytes32)",
+        2,
+        (_address, _bytes32, _bytes32),
+        _registered,
+    ),
+    Layout(
+        "CredentialRegistry",
+        "IssuerRecognised(bytes32,address)",
+        2,
+        (_bytes32, _address),
+        ledger.IssuerRecognised,
+    ),
+    Layout(
+        "CredentialRegistry",
+        "RecognitionWithdrawn(bytes32,address)",
+        2,
+        (_bytes32, _address),
+        ledger.RecognitionWithdrawn,
+    ),
+    Layout(
+        "CredentialRegistry",
+        "CredentialIssued(address,bytes32,address,uint64)",
+        3,
+        (_address, _bytes32, _address, _number),
+        ledger.CredentialIssued,
+    ),
+    Layout(
+        "CredentialRegistry",
+        "CredentialRevoked(address,bytes32,address,uint8)",
+        3,
+        (_address, _bytes32, _address, _number),
+        ledger.CredentialRevoked,
+    ),
+    Layout(
+        "CredentialRegistry",
+        "CredentialRenounced(address,bytes32,address)",
+        3,
+        (_address, _bytes32, _address),
+        ledger.CredentialRenounced,
+    ),
+    Layout(
+        "DelegateRegistry",
+        "DelegateSet(address,bytes32,uint64)",
+        2,
+        (_address, _bytes32, _number),
+        ledger.DelegateSet,
+    ),
+    Layout(
+        "DelegateRegistry",
+        "DelegatesRevokedBefore(address,uint64)",
+        1,
+        (_address, _number),
+        ledger.DelegatesRevokedBefore,
+    ),
+    Layout(
+        "SupporterBond",
+        "Bonded(address,address,uint256)",
+        2,
+        (_address, _address, _number),
+        ledger.Bonded,
+    ),
+    Layout(
+        "SupporterBond",
+        "ExitQueued(address,uint256,address,uint256,uint64)",
+        2,
+        (_address, _number, _address, _number, _number),
+        ledger.ExitQueued,
+    ),
+    Layout(
+        "SupporterBond",
+        "ExitClaimed(address,uint256,uint256)",
+        2,
+        (_address, _number, _number),
+        ledger.ExitClaimed,
+    ),
+)
+
+_BY_TOPIC: dict[tuple[str, bytes], Layout] = {(layout.contract, layout.topic): layout for layout in LAYOUTS}
+
+
+def topics() -> list[str]:
+    """Every topic we read, as hex, for the filter of eth_getLogs."""
+    return sorted({"0x" + layout.topic.hex() for layout in LAYOUTS})
+
+
+def decode_log(log: Mapping[str, Any], contracts: Mapping[bytes, str]) -> Event | None:
+    """The event of one JSON-RPC log; None for one that is not ours. `contracts`: address to contract name.
+
+    Raises RpcGarbageError for a log that claims to be ours and is not shaped like it.
+    """
+    try:
+        contract = contracts.get(unhex(log["address"]))
+        words = [unhex(topic) for topic in log["topics"]]
+        layout = _BY_TOPIC.get((contract or "", words[0])) if words else None
+        return None if layout is None else _build(layout, words[1:], unhex(log["data"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RpcGarbageError(f"the chain endpoint sent a log that cannot be read: {error}") from error
+
+
+def _build(layout: Layout, words: list[bytes], data: bytes) -> Event:
+    words = words + [data[at : at + 32] for at in range(0, len(data), 32)]
+    if len(words) != len(layout.fields) or any(len(word) != 32 for word in words):
+        raise ValueError(f"{layout.signature} with {len(words)} words")
+    return layout.make(*(read(word) for read, word in zip(layout.fields, words, strict=True)))
+
+
+def unhex(text: Any) -> bytes:
+    if not isinstance(text, str) or not text.startswith("0x"):
+        raise ValueError("expected 0x-prefixed hex")
+    return bytes.fromhex(text[2:])
+
+
+_KINDS: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        ledger.IssuerAdmitted,
+        ledger.IssuerRemoved,
+        ledger.TypeRegistered,
+        ledger.IssuerRecognised,
+        ledger.RecognitionWithdrawn,
+        ledger.CredentialIssued,
+        ledger.CredentialRevoked,
+        ledger.CredentialRenounced,
+        ledger.DelegateSet,
+        ledger.DelegatesRevokedBefore,
+        ledger.Bonded,
+        ledger.ExitQueued,
+        ledger.ExitClaimed,
+    )
+}
+
+
+def to_row(event: Event) -> bytes:
+    """The event as bytes for the store. Amounts pass 64 bits, so every number is 32 bytes."""
+    values = [getattr(event, field.name) for field in dataclasses.fields(event)]
+    words = [value.to_bytes(32, "big") if isinstance(value, int) else value for value in values]
+    return encode([type(event).__name__, *words])
+
+
+def from_row(row: bytes) -> Event:
+    name, *words = cast("list[Any]", decode(row))
+    cls = _KINDS[name]
+    # `from __future__ annotations`: the declared types are strings.
+    return cls(  # type: ignore[no-any-return]
+        *(
+            int.from_bytes(word, "big") if field.type == "int" else word
+            for field, word in zip(dataclasses.fields(cls), words, strict=True)
+        )
+    )

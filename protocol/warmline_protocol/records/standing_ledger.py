@@ -1,0 +1,306 @@
+"""From the contracts' events to each wallet's standing, as a pure fold.
+
+Two streams meet here. *Final* events change the ledger for good. *Pending* ones sit in blocks that a
+reorganisation may still drop, so they may only take away: a revocation acts at the first block, a new credential
+only when it is final. `Ledger.standing` therefore folds the final facts first and lays the bad half of the pending
+events over them. (Comparing only the two ends, final and newest, would miss a revocation that is followed by a
+new issue in the same unconfirmed stretch.)
+
+Nothing here expires by the clock: `Standing` keeps `until_s` and whoever judges compares it with a time of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from warmline_protocol.records.standing import Credential, Standing
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAdmitted:
+    issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerRemoved:
+    issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRegistered:
+    """The issuer who registers a type is its steward: the type lives while the steward is admitted."""
+
+    issuer: bytes
+    type_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerRecognised:
+    type_id: bytes
+    issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionWithdrawn:
+    type_id: bytes
+    issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialIssued:
+    holder: bytes
+    type_id: bytes
+    issuer: bytes
+    until_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRevoked:
+    holder: bytes
+    type_id: bytes
+    issuer: bytes
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRenounced:
+    holder: bytes
+    type_id: bytes
+    issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateSet:
+    wallet: bytes
+    key: bytes
+    until_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DelegatesRevokedBefore:
+    wallet: bytes
+    time_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bonded:
+    supporter: bytes
+    funder: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExitQueued:
+    supporter: bytes
+    exit_id: int
+    beneficiary: bytes
+    amount: int
+    claimable_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExitClaimed:
+    supporter: bytes
+    exit_id: int
+    amount: int
+
+
+Event = (
+    IssuerAdmitted
+    | IssuerRemoved
+    | TypeRegistered
+    | IssuerRecognised
+    | RecognitionWithdrawn
+    | CredentialIssued
+    | CredentialRevoked
+    | CredentialRenounced
+    | DelegateSet
+    | DelegatesRevokedBefore
+    | Bonded
+    | ExitQueued
+    | ExitClaimed
+)
+
+_BAD_ISSUER_EVENTS = (IssuerRemoved, RecognitionWithdrawn)
+
+
+@dataclass(slots=True)
+class _Wallet:
+    """What the events say of one wallet so far. Credentials that stopped counting stay and are filtered on reading."""
+
+    credentials: dict[tuple[bytes, bytes], tuple[int, int]] = field(default_factory=dict)
+    """(type id, issuer) to (until_s, the issuer's term when it was issued)."""
+    bond_wei: int = 0
+    exiting_wei: int = 0
+    delegates: dict[bytes, int] = field(default_factory=dict)
+    revoked_before_s: int = 0
+
+    def copy(self) -> _Wallet:
+        return _Wallet(
+            dict(self.credentials), self.bond_wei, self.exiting_wei, dict(self.delegates), self.revoked_before_s
+        )
+
+
+@dataclass(slots=True)
+class _Issuers:
+    """Who may issue what. An issuer admitted again starts a new *term*: what it issued before stays dead."""
+
+    admitted: set[bytes] = field(default_factory=set)
+    terms: dict[bytes, int] = field(default_factory=dict)
+    stewards: dict[bytes, bytes] = field(default_factory=dict)
+    recognised: set[tuple[bytes, bytes]] = field(default_factory=set)
+
+    def copy(self) -> _Issuers:
+        return _Issuers(set(self.admitted), self.terms, self.stewards, set(self.recognised))
+
+    def counts(self, type_id: bytes, issuer: bytes, term: int) -> bool:
+        """What the contract's `isValid` asks of a credential's issuer and type."""
+        steward = self.stewards.get(type_id)
+        if steward not in self.admitted or issuer not in self.admitted or self.terms[issuer] != term:
+            return False
+        return issuer == steward or (type_id, issuer) in self.recognised
+
+
+class Ledger:
+    """The final facts. Cheap to read for one wallet: cost grows with that wallet's own credentials only."""
+
+    def __init__(self) -> None:
+        self._wallets: dict[bytes, _Wallet] = {}
+        self._issuers = _Issuers()
+
+    def __len__(self) -> int:
+        return len(self._wallets)
+
+    def apply(self, event: Event) -> None:
+        wallet = subject_of(event)
+        if wallet is None:
+            _fold_issuer(self._issuers, event)
+        else:
+            _fold(self._wallets.setdefault(wallet, _Wallet()), event, self._issuers)
+
+    def standing(self, wallet: bytes, pending: Iterable[Event] = ()) -> Standing | None:
+        """The careful view of `wallet`. `pending`: unconfirmed events in order; those of other wallets are skipped."""
+        known = self._wallets.get(wallet)
+        if known is None:
+            return None
+        facts, issuers = known, self._issuers
+        for event in pending:
+            subject = subject_of(event)
+            if subject is None and isinstance(event, _BAD_ISSUER_EVENTS):
+                issuers = issuers.copy() if issuers is self._issuers else issuers
+                _fold_issuer(issuers, event)
+            elif subject == wallet:
+                facts = facts.copy() if facts is known else facts
+                _fold_bad(facts, event, issuers)
+        return _standing(wallet, facts, issuers)
+
+
+class PendingView:
+    """A ledger with an unconfirmed tail over it, answering each wallet from a cache until either changes."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._pending: dict[bytes, list[Event]] = {}
+        self._withdrawals: list[Event] = []
+        self._cache: dict[bytes, Standing | None] = {}
+
+    def update(self, final: Iterable[Event], pending: Iterable[Event]) -> None:
+        """Make `final` permanent and replace the whole tail by `pending`."""
+        for event in final:
+            self.ledger.apply(event)
+        self._pending, self._withdrawals, self._cache = {}, [], {}
+        for event in pending:
+            wallet = subject_of(event)
+            if wallet is not None:
+                self._pending.setdefault(wallet, []).append(event)
+            elif isinstance(event, _BAD_ISSUER_EVENTS):
+                self._withdrawals.append(event)
+
+    def of(self, wallet: bytes) -> Standing | None:
+        try:
+            return self._cache[wallet]
+        except KeyError:
+            standing = self.ledger.standing(wallet, [*self._withdrawals, *self._pending.get(wallet, ())])
+            if standing is not None:  # strangers' wallets come from the wire: caching them would be a memory leak
+                self._cache[wallet] = standing
+            return standing
+
+
+def subject_of(event: Event) -> bytes | None:
+    """The wallet whose standing the event changes; None for what concerns issuers and types."""
+    match event:
+        case IssuerAdmitted() | IssuerRemoved() | TypeRegistered() | IssuerRecognised() | RecognitionWithdrawn():
+            return None
+        case CredentialIssued() | CredentialRevoked() | CredentialRenounced():
+            return event.holder
+        case DelegateSet() | DelegatesRevokedBefore():
+            return event.wallet
+        case Bonded() | ExitQueued() | ExitClaimed():
+            return event.supporter
+
+
+def _fold_issuer(issuers: _Issuers, event: Event) -> None:
+    match event:
+        case IssuerAdmitted(issuer):
+            issuers.admitted.add(issuer)
+            issuers.terms[issuer] = issuers.terms.get(issuer, 0) + 1
+        case IssuerRemoved(issuer):
+            issuers.admitted.discard(issuer)
+        case TypeRegistered(issuer, type_id):
+            issuers.stewards.setdefault(type_id, issuer)
+        case IssuerRecognised(type_id, issuer):
+            issuers.recognised.add((type_id, issuer))
+        case RecognitionWithdrawn(type_id, issuer):
+            issuers.recognised.discard((type_id, issuer))
+
+
+def _fold(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
+    match event:
+        case CredentialIssued(_, type_id, issuer, until_s):
+            facts.credentials[type_id, issuer] = (until_s, issuers.terms.get(issuer, 0))
+        case CredentialRevoked(_, type_id, issuer) | CredentialRenounced(_, type_id, issuer):
+            facts.credentials.pop((type_id, issuer), None)
+        case DelegateSet(_, key, until_s):
+            facts.delegates[key] = until_s
+        case DelegatesRevokedBefore(_, time_s):
+            facts.delegates.clear()  # those set before; the same call ends delegations signed off chain
+            facts.revoked_before_s = max(facts.revoked_before_s, time_s)
+        case Bonded(_, _, amount):
+            facts.bond_wei += amount
+        case ExitQueued(_, _, _, amount, _):
+            facts.bond_wei = max(0, facts.bond_wei - amount)
+            facts.exiting_wei += amount
+        case ExitClaimed(_, _, amount):
+            facts.exiting_wei = max(0, facts.exiting_wei - amount)
+
+
+def _fold_bad(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
+    """Fold only what the event takes away."""
+    match event:
+        case CredentialIssued(_, type_id, issuer, until_s):
+            known = facts.credentials.get((type_id, issuer))
+            if known is not None:
+                facts.credentials[type_id, issuer] = (min(known[0], until_s), known[1])
+        case DelegateSet(_, key, until_s):
+            if key in facts.delegates:
+                facts.delegates[key] = min(facts.delegates[key], until_s)
+        case Bonded():
+            pass
+        case _:
+            _fold(facts, event, issuers)
+
+
+def _standing(wallet: bytes, facts: _Wallet, issuers: _Issuers) -> Standing:
+    return Standing(
+        wallet=wallet,
+        credentials=tuple(
+            Credential(type_id, issuer, until_s)
+            for (type_id, issuer), (until_s, term) in sorted(facts.credentials.items())
+            if issuers.counts(type_id, issuer, term)
+        ),
+        bond_wei=facts.bond_wei,
+        exiting_wei=facts.exiting_wei,
+        delegates=tuple(sorted((key, until_s) for key, until_s in facts.delegates.items() if until_s > 0)),
+        revoked_before_s=facts.revoked_before_s,
+    )
