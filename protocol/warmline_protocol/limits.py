@@ -17,3 +17,167 @@ CLOCK_SKEW_MS: Final = 5 * 60_000
 """How far a signed time may lie in a receiver's future."""
 REFUSAL_TEXT_MAX: Final = 300
 """Characters of the reason and of the hint in a refusal."""
+
+# --- gossip ------------------------------------------------------------------------------------------------------
+GOSSIP_DATA_MAX: Final = 64 * 1024
+"""Bytes of one published payload; GossipSub drops above 1 MiB in silence, and small messages travel faster."""
+GOSSIP_FRAME_MAX: Final = 256 * 1024
+"""Bytes of one RPC on a meshsub stream: a few full payloads, or control for every topic."""
+GOSSIP_TOPIC_MAX: Final = 128
+"""Bytes of a topic name."""
+
+# --- kad ---------------------------------------------------------------------------------------------------------
+KAD_K: Final = 20
+"""Replication: how many closest nodes hold a record (Kademlia's k)."""
+KAD_ALPHA: Final = 3
+"""Queries of one lookup under way at once."""
+KAD_MESSAGE_MAX: Final = 256 * 1024
+"""Bytes of one kad message, request or answer."""
+KAD_KEY_MAX: Final = 128
+"""Bytes of a key."""
+KAD_VALUE_MAX: Final = 20 * 1024
+"""Bytes of a stored value: a 16 KiB record and its envelope."""
+KAD_PEERS_MAX: Final = 128
+"""Peers in one list of an answer; an honest node sends at most 20 closer ones and 64 providers."""
+KAD_ADDRS_MAX: Final = 32
+"""Addresses of one peer in an answer."""
+KAD_ADDR_MAX: Final = 256
+"""Bytes of one binary multiaddr."""
+KAD_LOOKUP_QUERIES_MAX: Final = 64
+"""Queries that one lookup may cost, whatever it is told on the way."""
+KAD_LOOKUP_KNOWN_MAX: Final = 512
+"""Candidates that one lookup keeps: the closest."""
+KAD_BLAME_MAX: Final = 8
+"""Dead referrals after which a lookup believes nothing more that only this peer said."""
+KAD_VALUES_MAX: Final = 64
+"""Distinct values that one lookup keeps."""
+KAD_PROVIDERS_MAX: Final = 1024
+"""Distinct providers that one lookup keeps."""
+
+# --- records and discovery ----------------------------------------------------------------------------------------
+RECORD_MAX: Final = 16 * 1024
+"""Bytes of one signed record with its envelope."""
+NODE_LIFE_MS: Final = 24 * 3_600_000
+LISTING_LIFE_MS: Final = 48 * 3_600_000
+CARD_LIFE_MS: Final = 7 * 24 * 3_600_000
+DELEGATION_LIFE_S: Final = 30 * 86_400
+"""Longest time that an off-chain delegation may let a key speak for a wallet."""
+CONTACT_KEY_SIZE: Final = 1216
+"""X-Wing public key: ML-KEM-768 (1184) and X25519 (32)."""
+ROOM_SEATS_MAX: Final = 50
+ONE_FACILITATOR_SEATS_MAX: Final = 12
+"""Above this a room names a second facilitator."""
+AGE_MIN: Final = 18
+DIGEST_BUCKETS: Final = 256
+"""Buckets of directory sync, by the first byte of the record id."""
+DIGEST_SIZE: Final = 16
+SUMMARY_ROW_MAX: Final = 256
+SNAPSHOT_BUCKET_MIN: Final = 32
+"""Records in one body bucket of a snapshot, where there are as many."""
+SNAPSHOT_INDEX_MAX: Final = 2 << 20
+"""Bytes of one shard's summary index; above it the shards split."""
+SNAPSHOT_PART_MAX: Final = 256 * 1024
+DIRECTORY_FRAME_MAX: Final = 1 << 20
+DIRECTORY_FETCH_MAX: Final = 60
+"""Records in one answer of directory sync: 60 full ones fit one frame."""
+DIRECTORY_NODES_MAX: Final = 32
+STANDING_AGE_MAX_S: Final = 3600
+"""A block older than this proves nothing about now: *verified* needs a younger one."""
+
+# --- circuits (relay v2) -------------------------------------------------------------------------------------------
+CIRCUIT_MESSAGE_MAX: Final = 4096
+"""Bytes of one HOP or STOP message; the relay v2 specification's own cap."""
+CIRCUIT_ADDRS_MAX: Final = 32
+"""Addresses in one HOP or STOP message."""
+CIRCUIT_DURATION_S: Final = 3600
+"""Seconds that a relay carries one circuit; the client renews before."""
+CIRCUIT_DATA_MAX: Final = 256 << 20
+"""Bytes that a relay carries in each direction of one circuit."""
+CIRCUIT_RENEW_SHARE: Final = 0.8
+"""Part of a circuit's time or data after which its client should open the next one."""
+CIRCUITS_MAX: Final = 1024
+"""Circuits of one relay at once."""
+CIRCUITS_PER_DESTINATION: Final = 400
+CIRCUITS_PER_SUBNET: Final = 96
+"""Circuits from one IPv4 /24 or IPv6 /48: a school or a carrier's NAT fits, one flooding machine is held."""
+CIRCUITS_PER_SOURCE: Final = 4
+"""Circuits of one (throw-away) peer id: one in use, one that replaces it, and two that are being given up."""
+CIRCUITS_IN_PER_RELAY: Final = 400
+"""Circuits that a destination accepts from one relay."""
+CIRCUITS_IN_MAX: Final = 2048
+"""Circuits that a destination accepts in all."""
+CIRCUIT_PENDING_MAX: Final = 256
+"""HOP streams at one relay that have not sent their request yet, or wait for their destination."""
+CIRCUIT_PENDING_PER_SOURCE: Final = 4
+CIRCUIT_REQUEST_S: Final = 10
+"""Seconds for one HOP or STOP message to arrive or leave."""
+CIRCUIT_DIAL_S: Final = 15
+"""Seconds for a relay to reach a destination that it is not connected to."""
+CIRCUIT_UPGRADE_S: Final = 15
+"""Seconds for Noise and Yamux between the two ends of a new circuit."""
+CIRCUIT_STALL_S: Final = 60
+"""Seconds that one end may leave bytes unread before its circuit is cut."""
+CIRCUIT_FAREWELL_S: Final = 5
+"""Seconds that the slower end gets to finish once the other has closed."""
+RESERVATION_S: Final = 3600
+"""Seconds that a reservation lasts at a relay that grants them."""
+
+# --- sessions ----------------------------------------------------------------------------------------------------
+CELL_SIZE: Final = 4096
+"""Bytes of every cell, whatever is inside."""
+BUNDLE_CELLS: Final = (1, 2, 4, 8, 16)
+"""Cells that a bundle may have; shorter ones are padded up."""
+UNFINISHED_BUNDLES_MAX: Final = 32
+"""Bundles of which a receiver keeps some fragments while it waits for the others."""
+UNOPENED_CELLS_MAX: Final = 32
+"""Cells that may belong to an epoch whose commit has not arrived yet."""
+OLD_EPOCH_MS: Final = 10 * 60_000
+"""How long the key of the epoch before is kept when the peer does not speak in the new one."""
+NAME_MAX: Final = 64
+"""UTF-8 bytes of a display name."""
+AVATAR_SIZE: Final = 16
+"""Bytes of an avatar seed: never an image."""
+OPENING_LINE_MAX: Final = 280
+"""UTF-8 bytes of the line that a seeker may send with a Hello."""
+TEXT_MAX: Final = 8192
+"""UTF-8 bytes of one message."""
+KEY_PACKAGE_MAX: Final = 600
+"""Bytes of an MLS key package with a basic credential of 16 bytes (mls-rs makes 300)."""
+QUEUE_ADDRESS_MAX: Final = 400
+"""Bytes of one encoded queue address inside a Hello or a Welcome."""
+WELCOME_MAX: Final = 48 * 1024
+"""Bytes of an MLS Welcome: 15 KiB at 50 members."""
+ROOM_MEMBERS_MAX: Final = 50
+MESSAGE_TTL_MS: Final = 24 * 3600_000
+"""How long a sender keeps offering a message before it tells the person that it expired."""
+SECOND_QUEUE_MS: Final = 60_000
+"""Time without delivery after which a message is offered to the contact's second queue."""
+RETRY_FIRST_MS: Final = 1_000
+RETRY_MAX_MS: Final = 30_000
+"""Bounds of the doubling pause between two tries at one queue."""
+GAP_PATIENCE_MS: Final = 20_000
+"""How long later messages wait for an earlier one before they are shown without it."""
+COUNTER_AHEAD_MAX: Final = 1024
+"""How far a sender's counter may run ahead of what has arrived without a gap."""
+OUTBOX_MAX: Final = 256
+"""Messages of one conversation that are neither delivered nor given up."""
+REFRESH_MESSAGES: Final = 200
+REFRESH_MS: Final = 30 * 60_000
+"""The host of a one-to-one session renews its keys after so many messages or so long, if anything was said."""
+UNDECRYPTABLE_AGAIN_MS: Final = 30_000
+"""Pause before the same message is asked for again."""
+HEARTBEAT_MS: Final = 40_000
+"""How often a room's host says that it is there."""
+ROOM_READ_ONLY_MS: Final = 120_000
+ROOM_CLOSED_MS: Final = 10 * 60_000
+"""Silence of the host after which a room takes no more messages, and after which it is closed."""
+SEEN_HOST_MS: Final = 1_000
+"""How long a room's host gathers messages before it says what it has seen."""
+SEEN_MEMBER_MS: Final = 400
+"""Per member: the span over which members spread their answer to the host, so that the first one spares the rest."""
+PEER_AWAY_MS: Final = 45_000
+"""A message held so long without delivery means that the other person is away."""
+
+# --- chain -------------------------------------------------------------------------------------------------------
+DEV_CHAIN_ID: Final = 0x7761726D
+"""Chain id of the embedded development chain ("warm"): what is signed for it is worth nothing anywhere else."""
