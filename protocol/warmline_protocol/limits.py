@@ -121,6 +121,10 @@ CIRCUIT_FAREWELL_S: Final = 5
 """Seconds that the slower end gets to finish once the other has closed."""
 RESERVATION_S: Final = 3600
 """Seconds that a reservation lasts at a relay that grants them."""
+ENTRY_CONNECT_S: Final = 5
+"""Seconds for a client to connect to an entry before it tries the next."""
+ENTRY_RETRY_S: Final = 60
+"""Seconds that an entry stays at the end of the list after a failure of its own."""
 
 # --- sessions ----------------------------------------------------------------------------------------------------
 CELL_SIZE: Final = 4096

@@ -1,0 +1,568 @@
+"""Circuit relay v2 without a socket: the HOP and STOP messages, and what one relay allows.
+
+Wire-compatible with the libp2p specification (relay/circuit-v2, protobuf), so that a stock client of any language can
+use our relays. Three things differ in *policy*, none on the wire:
+
+* A CONNECT needs no reservation, but goes only to a destination whose node record the relay holds. The specification
+  lets the destination choose its relays; then a hostile destination picks three spies of its own and learns every
+  visitor's address. Here the visitor chooses, and the record rule keeps the relay from becoming an open proxy.
+* State belongs to a circuit, never to a peer. Keyed by peer, the end of one circuit resets the others of the same
+  destination.
+* A message may claim addresses for a peer. They are bounds-checked and dropped: who dials what is decided by records.
+
+The reader is strict where protobuf is lax (duplicate fields, overlong numbers, groups, trailing bytes) but skips
+unknown fields, because implementations add their own. Written by hand: five message types of two shapes are less than
+a generated module, and the bounds sit where the bytes are read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Final, TypeVar
+
+from warmline_protocol import limits
+from warmline_protocol.errors import MalformedError, OversizeError, UsageError
+
+HOP_PROTOCOL: Final = "/libp2p/circuit/relay/0.2.0/hop"
+STOP_PROTOCOL: Final = "/libp2p/circuit/relay/0.2.0/stop"
+
+_PEER_ID_MAX = 64
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_UINT32_MAX = 2**32 - 1
+_UINT64_MAX = 2**64 - 1
+
+K = TypeVar("K")
+
+
+class Status(IntEnum):
+    """Answers of a relay or a destination (relay v2 specification)."""
+
+    OK = 100
+    RESERVATION_REFUSED = 200
+    RESOURCE_LIMIT_EXCEEDED = 201
+    PERMISSION_DENIED = 202
+    CONNECTION_FAILED = 203
+    NO_RESERVATION = 204
+    MALFORMED_MESSAGE = 400
+    UNEXPECTED_MESSAGE = 401
+
+
+class HopType(IntEnum):
+    RESERVE = 0
+    CONNECT = 1
+    STATUS = 2
+
+
+class StopType(IntEnum):
+    CONNECT = 0
+    STATUS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the relay grants one circuit: seconds, and bytes per direction. 0 means no limit."""
+
+    duration_s: int = 0
+    data: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A granted reservation: its end (Unix seconds) and the relay's addresses as binary multiaddrs."""
+
+    expire_s: int
+    addrs: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HopMessage:
+    """Between client and relay. ``peer`` is a binary peer id; ``status`` a plain number, newer ones included."""
+
+    type: HopType
+    peer: bytes | None = None
+    reservation: Reservation | None = None
+    limit: Limit | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopMessage:
+    """Between relay and destination."""
+
+    type: StopType
+    peer: bytes | None = None
+    limit: Limit | None = None
+    status: int | None = None
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def encode_hop(message: HopMessage) -> bytes:
+    """Protobuf of a HOP message, without its length prefix."""
+    return b"".join(
+        (
+            _number(1, message.type),
+            _message(2, None if message.peer is None else _data(1, message.peer)),
+            _message(3, None if message.reservation is None else _encode_reservation(message.reservation)),
+            _message(4, None if message.limit is None else _encode_limit(message.limit)),
+            _number(5, message.status),
+        )
+    )
+
+
+def encode_stop(message: StopMessage) -> bytes:
+    """Protobuf of a STOP message, without its length prefix."""
+    return b"".join(
+        (
+            _number(1, message.type),
+            _message(2, None if message.peer is None else _data(1, message.peer)),
+            _message(3, None if message.limit is None else _encode_limit(message.limit)),
+            _number(4, message.status),
+        )
+    )
+
+
+def _encode_reservation(reservation: Reservation) -> bytes:
+    return _number(1, reservation.expire_s) + b"".join(_data(2, addr) for addr in reservation.addrs)
+
+
+def _encode_limit(limit: Limit) -> bytes:
+    return _number(1, limit.duration_s) + _number(2, limit.data)
+
+
+def _varint(number: int) -> bytes:
+    if not 0 <= number <= _UINT64_MAX:
+        raise UsageError(f"{number} does not fit a protobuf number")
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _number(key: int, value: int | None) -> bytes:
+    return b"" if value is None else _varint(key << 3 | _VARINT) + _varint(value)
+
+
+def _data(key: int, value: bytes) -> bytes:
+    return _varint(key << 3 | _BYTES) + _varint(len(value)) + value
+
+
+def _message(key: int, value: bytes | None) -> bytes:
+    return b"" if value is None else _data(key, value)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def decode_hop(data: bytes) -> HopMessage:
+    """Read one HOP message; :class:`MalformedError` or :class:`OversizeError` otherwise."""
+    fields = _fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT})
+    kind = fields.number(1)
+    if kind is None or kind not in HopType.__members__.values():
+        raise MalformedError("a HOP message of no known type")
+    return HopMessage(
+        HopType(kind),
+        _decode_peer(fields.data(2)),
+        _decode_reservation(fields.data(3)),
+        _decode_limit(fields.data(4)),
+        fields.number(5, _UINT32_MAX),
+    )
+
+
+def decode_stop(data: bytes) -> StopMessage:
+    """Read one STOP message; :class:`MalformedError` or :class:`OversizeError` otherwise."""
+    fields = _fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _VARINT})
+    kind = fields.number(1)
+    if kind is None or kind not in StopType.__members__.values():
+        raise MalformedError("a STOP message of no known type")
+    return StopMessage(
+        StopType(kind),
+        _decode_peer(fields.data(2)),
+        _decode_limit(fields.data(3)),
+        fields.number(4, _UINT32_MAX),
+    )
+
+
+def _decode_peer(data: bytes | None) -> bytes | None:
+    if data is None:
+        return None
+    fields = _fields(data, {1: _BYTES, 2: _BYTES}, repeated=2)
+    peer = fields.data(1)
+    if not peer or len(peer) > _PEER_ID_MAX:
+        raise MalformedError("a peer without a usable id")
+    return peer
+
+
+def _decode_reservation(data: bytes | None) -> Reservation | None:
+    if data is None:
+        return None
+    fields = _fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES}, repeated=2)
+    expire = fields.number(1)
+    if expire is None:
+        raise MalformedError("a reservation without an end")
+    return Reservation(expire, fields.repeated)
+
+
+def _decode_limit(data: bytes | None) -> Limit | None:
+    if data is None:
+        return None
+    fields = _fields(data, {1: _VARINT, 2: _VARINT})
+    return Limit(fields.number(1, _UINT32_MAX) or 0, fields.number(2) or 0)
+
+
+@dataclass(slots=True)
+class _Fields:
+    single: dict[int, int | bytes] = field(default_factory=dict)
+    repeated: tuple[bytes, ...] = ()
+
+    def number(self, key: int, most: int = _UINT64_MAX) -> int | None:
+        value = self.single.get(key)
+        if isinstance(value, int) and value > most:
+            raise MalformedError(f"field {key} is out of range")
+        return value if isinstance(value, int) else None
+
+    def data(self, key: int) -> bytes | None:
+        value = self.single.get(key)
+        return value if isinstance(value, bytes) else None
+
+
+def _fields(data: bytes, known: dict[int, int], *, repeated: int = 0) -> _Fields:
+    if len(data) > limits.CIRCUIT_MESSAGE_MAX:
+        raise OversizeError(f"a relay message of {len(data)} bytes")
+    found = _Fields()
+    many: list[bytes] = []
+    for key, wire, value in _walk(data):
+        if key not in known:
+            continue
+        if wire != known[key]:
+            raise MalformedError(f"field {key} has the wrong type")
+        if key == repeated and isinstance(value, bytes):
+            many.append(value)
+        elif key in found.single:
+            raise MalformedError(f"field {key} comes twice")
+        else:
+            found.single[key] = value
+    if len(many) > limits.CIRCUIT_ADDRS_MAX:
+        raise OversizeError(f"{len(many)} addresses in one relay message")
+    found.repeated = tuple(many)
+    return found
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        key, wire = tag >> 3, tag & 7
+        if key == 0 or key > 2**29 - 1:
+            raise MalformedError("a field number that protobuf does not have")
+        if wire == _VARINT:
+            number, at = _read_varint(data, at)
+            yield key, wire, number
+            continue
+        if wire == _BYTES:
+            size, at = _read_varint(data, at)
+        elif wire in (_FIXED64, _FIXED32):
+            size = 8 if wire == _FIXED64 else 4
+        else:
+            raise MalformedError("a protobuf group, or no wire type at all")
+        if size > len(data) - at:
+            raise MalformedError("a field that ends behind its message")
+        yield key, wire, data[at : at + size]
+        at += size
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    number = 0
+    for index in range(10):
+        if at + index >= len(data):
+            raise MalformedError("a number that is cut off")
+        byte = data[at + index]
+        number |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            if number > _UINT64_MAX or (byte == 0 and index > 0):
+                raise MalformedError("a number that is too large or not in its shortest form")
+            return number, at + index + 1
+    raise MalformedError("a number of more than ten bytes")
+
+
+class MessageReader:
+    """Takes exactly one length-prefixed message off a stream and not one byte more.
+
+    What follows the message on the same stream is the circuit's own traffic, which a buffering reader would swallow.
+    Read :attr:`wanted` bytes (or fewer), :meth:`feed` them, until :attr:`wanted` is 0 and :attr:`message` is there.
+    """
+
+    def __init__(self) -> None:
+        self.message = b""
+        self.wanted = 1
+        self._header = bytearray()
+        self._in_body = False
+
+    def feed(self, data: bytes) -> None:
+        """Add at most :attr:`wanted` bytes."""
+        if len(data) > self.wanted:
+            raise UsageError("more bytes than asked for")
+        if self._in_body:
+            self.message += data
+            self.wanted -= len(data)
+        elif data:
+            self._header += data
+            if data[-1] < 0x80:
+                self._begin_body()
+            elif len(self._header) > 1:
+                raise OversizeError("a relay message longer than the protocol allows")
+
+    def _begin_body(self) -> None:
+        size, _ = _read_varint(bytes(self._header), 0)
+        if size > limits.CIRCUIT_MESSAGE_MAX:
+            raise OversizeError(f"a relay message of {size} bytes")
+        self._in_body = True
+        self.wanted = size
+
+
+# --- what one relay allows -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitLimits:
+    """Everything a relay limits; an operator may lower or raise each."""
+
+    duration_s: float = limits.CIRCUIT_DURATION_S
+    data: int = limits.CIRCUIT_DATA_MAX
+    total: int = limits.CIRCUITS_MAX
+    per_destination: int = limits.CIRCUITS_PER_DESTINATION
+    per_subnet: int = limits.CIRCUITS_PER_SUBNET
+    per_source: int = limits.CIRCUITS_PER_SOURCE
+    pending: int = limits.CIRCUIT_PENDING_MAX
+    pending_per_source: int = limits.CIRCUIT_PENDING_PER_SOURCE
+    reservations: int = 0
+    """Reservations granted at once, to peers with a node record; 0 grants none."""
+    reservation_s: int = limits.RESERVATION_S
+    in_total: int = limits.CIRCUITS_IN_MAX
+    in_per_relay: int = limits.CIRCUITS_IN_PER_RELAY
+
+    def granted(self) -> Limit:
+        """What a circuit's two ends are told; at least a second and a byte, because 0 would say *no limit*."""
+        return Limit(max(1, int(self.duration_s)), max(1, self.data))
+
+
+class Stage(Enum):
+    WAITING = "waiting"
+    """Admitted; the destination has not answered."""
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Ending(Enum):
+    """Why a circuit is over."""
+
+    CLOSED = "closed"
+    """One end closed or broke off."""
+    DURATION = "duration"
+    DATA = "data"
+    STALLED = "stalled"
+    """One end left bytes unread for too long."""
+    FAILED = "failed"
+    """The destination could not be reached, or refused."""
+    SHUTDOWN = "shutdown"
+
+
+class Way(Enum):
+    """Direction of a circuit's bytes."""
+
+    UP = "up"
+    """From the client to its destination."""
+    DOWN = "down"
+
+
+class Circuit:
+    """One circuit as its relay sees it: WAITING -> OPEN -> CLOSED, or WAITING -> CLOSED.
+
+    ``source`` and ``subnet`` are kept for counting only and shown nowhere.
+    """
+
+    __slots__ = ("_limits", "carried", "destination", "ending", "ends_at", "source", "stage", "subnet")
+
+    def __init__(self, source: bytes, subnet: str, destination: bytes, limits_: CircuitLimits) -> None:
+        self.source = source
+        self.subnet = subnet
+        self.destination = destination
+        self.stage = Stage.WAITING
+        self.ending: Ending | None = None
+        self.ends_at: float | None = None
+        self.carried = {Way.UP: 0, Way.DOWN: 0}
+        self._limits = limits_
+
+    def open(self, now: float) -> float:
+        """The destination accepted; returns the moment (same clock) at which the circuit must end."""
+        if self.stage is not Stage.WAITING:
+            raise UsageError(f"a circuit that is {self.stage.value} cannot be opened")
+        self.stage = Stage.OPEN
+        self.ends_at = now + self._limits.duration_s
+        return self.ends_at
+
+    def carry(self, way: Way, size: int) -> bool:
+        """Count ``size`` bytes; False (and CLOSED) when they would pass the limit and must not be sent."""
+        if self.stage is not Stage.OPEN:
+            return False
+        if self.carried[way] + size > self._limits.data:
+            self.close(Ending.DATA)
+            return False
+        self.carried[way] += size
+        return True
+
+    def close(self, ending: Ending) -> None:
+        """End it; the first reason stands."""
+        if self.stage is not Stage.CLOSED:
+            self.stage = Stage.CLOSED
+            self.ending = ending
+
+
+class CircuitRefused(Exception):
+    """A relay says no; ``status`` goes on the wire, ``why`` is for counting and never names a peer."""
+
+    def __init__(self, status: Status, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStatistics:
+    """For `status` and metrics: counts only, no peer and no address."""
+
+    circuits: int
+    opened: int
+    bytes_up: int
+    bytes_down: int
+    refused: dict[str, int]
+    ended: dict[str, int]
+    destinations: int
+    subnets: int
+    reservations: int
+    accepted: int = 0
+    """Circuits that end at this node now."""
+    relays: int = 0
+    """Relays that they come through."""
+
+
+class CircuitTable:
+    """The circuits of one relay, its counters and its reservations. Every method is synchronous."""
+
+    def __init__(self, limits_: CircuitLimits) -> None:
+        self.limits = limits_
+        self._circuits: set[Circuit] = set()
+        self._by_source: Counter[bytes] = Counter()
+        self._by_subnet: Counter[str] = Counter()
+        self._by_destination: Counter[bytes] = Counter()
+        self._reservations: dict[bytes, int] = {}
+        self._pending: Counter[bytes] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()
+        self._opened = 0
+        self._bytes = {Way.UP: 0, Way.DOWN: 0}
+
+    def refuse(self, status: Status, why: str) -> CircuitRefused:
+        """Count a refusal and return it for raising."""
+        self._refused[why] += 1
+        return CircuitRefused(status, why)
+
+    def begin(self, source: bytes) -> None:
+        """A HOP stream was opened; refused when too many wait. Pair with :meth:`done`."""
+        if self._pending.total() >= self.limits.pending:
+            raise self.refuse(Status.RESOURCE_LIMIT_EXCEEDED, "relay busy")
+        if self._pending[source] >= self.limits.pending_per_source:
+            raise self.refuse(Status.RESOURCE_LIMIT_EXCEEDED, "too many requests of one peer")
+        self._pending[source] += 1
+
+    def done(self, source: bytes) -> None:
+        """The request of a HOP stream was answered."""
+        _less(self._pending, source)
+
+    def admit(self, source: bytes, subnet: str, destination: bytes) -> Circuit:
+        """Take a place for a new circuit, or raise :class:`CircuitRefused`. Pair with :meth:`release`.
+
+        ``subnet`` names the source's network; the empty name has no limit of its own.
+        """
+        full = (
+            (len(self._circuits) >= self.limits.total, "relay full"),
+            (self._by_destination[destination] >= self.limits.per_destination, "destination full"),
+            (bool(subnet) and self._by_subnet[subnet] >= self.limits.per_subnet, "subnet full"),
+            (self._by_source[source] >= self.limits.per_source, "peer full"),
+        )
+        for reached, why in full:
+            if reached:
+                raise self.refuse(Status.RESOURCE_LIMIT_EXCEEDED, why)
+        circuit = Circuit(source, subnet, destination, self.limits)
+        self._circuits.add(circuit)
+        self._by_source[source] += 1
+        self._by_subnet[subnet] += 1
+        self._by_destination[destination] += 1
+        return circuit
+
+    def open(self, circuit: Circuit, now: float) -> float:
+        """See :meth:`Circuit.open`; counts it."""
+        self._opened += 1
+        return circuit.open(now)
+
+    def release(self, circuit: Circuit) -> None:
+        """Give the place back; a second call does nothing."""
+        if circuit not in self._circuits:
+            return
+        circuit.close(Ending.CLOSED)
+        self._circuits.discard(circuit)
+        _less(self._by_source, circuit.source)
+        _less(self._by_subnet, circuit.subnet)
+        _less(self._by_destination, circuit.destination)
+        self._ended[(circuit.ending or Ending.CLOSED).value] += 1
+        for way, size in circuit.carried.items():
+            self._bytes[way] += size
+
+    def reserve(self, peer: bytes, now_s: int) -> int:
+        """Grant or prolong a reservation; its end in Unix seconds, or :class:`CircuitRefused`."""
+        self._expire(now_s)
+        if not self.limits.reservations:
+            raise self.refuse(Status.RESERVATION_REFUSED, "no reservations here")
+        if peer not in self._reservations and len(self._reservations) >= self.limits.reservations:
+            raise self.refuse(Status.RESOURCE_LIMIT_EXCEEDED, "reservations full")
+        self._reservations[peer] = now_s + self.limits.reservation_s
+        return self._reservations[peer]
+
+    def reserved(self, peer: bytes, now_s: int) -> bool:
+        """Whether ``peer`` holds a reservation now."""
+        return self._reservations.get(peer, 0) > now_s
+
+    def forget(self, peer: bytes) -> None:
+        """The peer left; so does its reservation."""
+        self._reservations.pop(peer, None)
+
+    def _expire(self, now_s: int) -> None:
+        for peer in [peer for peer, end in self._reservations.items() if end <= now_s]:
+            del self._reservations[peer]
+
+    def statistics(self) -> RelayStatistics:
+        """Counts so far, the bytes of circuits that are open included."""
+        carried = {way: self._bytes[way] + sum(circuit.carried[way] for circuit in self._circuits) for way in Way}
+        return RelayStatistics(
+            circuits=len(self._circuits),
+            opened=self._opened,
+            bytes_up=carried[Way.UP],
+            bytes_down=carried[Way.DOWN],
+            refused=dict(sorted(self._refused.items())),
+            ended=dict(sorted(self._ended.items())),
+            destinations=len(self._by_destination),
+            subnets=len(self._by_subnet),
+            reservations=len(self._reservations),
+        )
+
+
+def _less(counter: Counter[K], key: K) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
