@@ -1,0 +1,285 @@
+"""A node's directory as a client fetches it: a summary index, bodies in buckets, and a signed sheet of standing.
+
+One index of at most 2 MiB holds a row of at most 256 bytes for every card, listing and tombstone, in id order; a
+client reads all of it and searches on its own device. Bodies come in buckets of at least 32 neighbours in id order, so
+a bucket tells the node little about which of them was wanted. Rows are hints that nobody signed: what counts is the
+body. A row that had to leave tags out says so (``cut``) and then matches every search until its body is read.
+
+Standing travels for *all* supporters of the snapshot, signed by the node with the block it was read at. There is no
+question about one supporter, because asking would tell who is interested in whom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final
+
+from warmline_protocol import limits
+from warmline_protocol.codec import FrameReader, decode, encode, frame
+from warmline_protocol.errors import MalformedError
+from warmline_protocol.keys import SigningKey, verify
+from warmline_protocol.records.card import Card
+from warmline_protocol.records.delegation import Wallet
+from warmline_protocol.records.envelope import CARD, LISTING, TOMBSTONE, OpenedRecord
+from warmline_protocol.records.listing import Listing, Slot
+from warmline_protocol.records.messages import Manifest
+from warmline_protocol.records.standing import ChainHead, Credential, Standing
+from warmline_protocol.wire import U53, Bytes32, OneOf, Range, Size, pack, unpack
+
+IN_SNAPSHOT: Final = (CARD, LISTING, TOMBSTONE)
+GWEI: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One row of the index. ``print`` is the first 8 bytes of the record's digest; ``slots`` holds 4 bytes a slot."""
+
+    id: Bytes32
+    print: Annotated[bytes, Size(8, 8)]
+    kind: Annotated[str, OneOf(*IN_SNAPSHOT)]
+    seq: U53
+    end: U53
+    title: Annotated[str, Size(0, 80)]
+    topics: Annotated[tuple[str, ...], Size(0, 8)]
+    langs: Annotated[tuple[str, ...], Size(0, 6)]
+    zone: Annotated[str, Size(0, 40)]
+    slots: Annotated[bytes, Size(0, 14 * 4)]
+    low: Annotated[int, Range(0, 120)]
+    high: Annotated[int, Range(0, 120)]
+    cut: bool
+
+    @property
+    def weekly(self) -> tuple[Slot, ...]:
+        """The weekly slots; MalformedError is for :func:`read_index` to raise, so rows from there are sound."""
+        return unpack_slots(self.slots)
+
+
+def summarise(record: OpenedRecord) -> bytes:
+    """The row of a card, listing or tombstone, at most 256 bytes."""
+    body = record.body
+    row = Summary(
+        record.id, record.digest[:8], record.kind, record.seq, record.expires, "", (), (), "", b"", 0, 0, False
+    )
+    title = ""
+    if isinstance(body, Card):
+        title = body.name
+        row = replace(row, topics=body.topics, langs=body.languages, low=body.age.low, high=body.age.high)
+    elif isinstance(body, Listing):
+        title = body.title
+        row = replace(row, topics=body.topics, langs=body.languages, low=body.age.low, high=body.age.high)
+        row = replace(row, zone=body.zone, slots=pack_slots(body.slots))
+    while len(encode(pack(row))) > limits.SUMMARY_ROW_MAX:
+        row = _shorter(row)
+    room = limits.SUMMARY_ROW_MAX - len(encode(pack(row))) - 1
+    return encode(pack(replace(row, title=_clip(title, min(room, 80)))))
+
+
+def read_index(data: bytes) -> tuple[Summary, ...]:
+    """The rows of an index; MalformedError unless all are sound and in strict id order."""
+    rows = []
+    last = b""
+    for raw in _frames(data, limits.SUMMARY_ROW_MAX):
+        fields = decode(raw, max_size=limits.SUMMARY_ROW_MAX)
+        if not isinstance(fields, dict):
+            raise MalformedError("a summary that is not a map")
+        row = unpack(Summary, fields)
+        unpack_slots(row.slots)
+        if row.id <= last:
+            raise MalformedError("an index that is out of order")
+        last = row.id
+        rows.append(row)
+    return tuple(rows)
+
+
+def read_bodies(data: bytes) -> tuple[bytes, ...]:
+    """The records of one bucket, not yet opened."""
+    return tuple(_frames(data, limits.RECORD_MAX))
+
+
+def bucket_count(records: int) -> int:
+    """Body buckets for so many records: as many as leave at least 32 in each."""
+    return min(limits.ITEMS_MAX, max(1, records // limits.SNAPSHOT_BUCKET_MIN)) if records else 0
+
+
+def bucket_at(position: int, records: int) -> int:
+    """The bucket of the row at ``position`` in the index."""
+    return position * bucket_count(records) // records
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All bytes of a snapshot, ready to be served in parts."""
+
+    manifest: Manifest
+    index: bytes
+    bodies: tuple[bytes, ...]
+    standing: bytes
+
+
+def build_snapshot(rows: Sequence[tuple[bytes, bytes]], standing: bytes, now_ms: int) -> Snapshot:
+    """A snapshot of (summary row, record) pairs that are in id order, with a sheet from :func:`sign_standing`."""
+    index = b"".join(frame(summary) for summary, _ in rows)
+    count = len(rows)
+    buckets: list[list[bytes]] = [[] for _ in range(bucket_count(count))]
+    for position, (_, record) in enumerate(rows):
+        buckets[bucket_at(position, count)].append(frame(record))
+    bodies = tuple(b"".join(bucket) for bucket in buckets)
+    name = hashlib.sha256(encode([index, [hashlib.sha256(body).digest() for body in bodies], standing]))
+    manifest = Manifest(
+        name.digest()[:16], now_ms, 1, count, len(index), len(standing), tuple(len(body) for body in bodies)
+    )
+    return Snapshot(manifest, index, bodies, standing)
+
+
+# --- standing ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRow:
+    type: Bytes32
+    issuer: Wallet
+    until_s: U53
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateRow:
+    key: Bytes32
+    until_s: U53
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRow:
+    wallet: Wallet
+    credentials: Annotated[tuple[CredentialRow, ...], Size(0, 16)]
+    delegates: Annotated[tuple[DelegateRow, ...], Size(0, 16)]
+    bond_gwei: U53
+    suspended_until_s: U53
+    revoked_before_s: U53
+
+
+@dataclass(frozen=True, slots=True)
+class SheetHead:
+    """Which block the sheet was read at, and the SHA-256 of its rows."""
+
+    chain_id: U53
+    number: U53
+    hash: Bytes32
+    time_s: U53
+    rows: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    head: Annotated[bytes, Size(1, 512)]
+    sig: Annotated[bytes, Size(64, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class StandingSheet:
+    """What one node says of all supporters at one block; a ``StandingSource`` for admission on the client."""
+
+    chain: ChainHead
+    wallets: dict[bytes, Standing]
+
+    def head(self) -> ChainHead | None:
+        return self.chain
+
+    def of(self, wallet: bytes) -> Standing | None:
+        return self.wallets.get(wallet)
+
+
+def sign_standing(head: ChainHead, standings: Iterable[Standing], key: SigningKey) -> bytes:
+    """The sheet of these supporters, signed with the node's key."""
+    rows = b"".join(frame(encode(pack(_standing_row(s)))) for s in sorted(standings, key=lambda each: each.wallet))
+    packed = encode(pack(SheetHead(head.chain_id, head.number, head.hash, head.time_s, hashlib.sha256(rows).digest())))
+    return frame(encode(pack(SignedHead(packed, key.sign("standing", packed))))) + rows
+
+
+def read_standing(data: bytes, node_key: bytes) -> StandingSheet | None:
+    """The sheet that ``node_key`` signed; None for a node without a chain; RemoteError for anything unsound."""
+    if not data:
+        return None
+    parts = list(_frames(data, 4096))
+    signed = unpack(SignedHead, _map(parts[0]))
+    verify(node_key, "standing", signed.head, signed.sig)
+    head = unpack(SheetHead, _map(signed.head))
+    rows = data[len(frame(parts[0])) :]
+    if hashlib.sha256(rows).digest() != head.rows:
+        raise MalformedError("a standing sheet whose rows are not those that were signed")
+    standings = [_standing(unpack(StandingRow, _map(part))) for part in parts[1:]]
+    chain = ChainHead(head.chain_id, head.number, head.hash, head.time_s)
+    return StandingSheet(chain, {standing.wallet: standing for standing in standings})
+
+
+def _standing_row(standing: Standing) -> StandingRow:
+    return StandingRow(
+        standing.wallet,
+        tuple(CredentialRow(c.type_id, c.issuer, c.until_s) for c in standing.credentials[:16]),
+        tuple(DelegateRow(key, until) for key, until in standing.delegates[-16:]),
+        min(standing.bond_wei // GWEI, 2**53 - 1),
+        standing.suspended_until_s,
+        standing.revoked_before_s,
+    )
+
+
+def _standing(row: StandingRow) -> Standing:
+    return Standing(
+        row.wallet,
+        tuple(Credential(c.type, c.issuer, c.until_s) for c in row.credentials),
+        row.bond_gwei * GWEI,
+        0,
+        tuple((d.key, d.until_s) for d in row.delegates),
+        row.revoked_before_s,
+        row.suspended_until_s,
+    )
+
+
+# --- bytes -------------------------------------------------------------------------------------------------------
+
+
+def pack_slots(slots: Iterable[Slot]) -> bytes:
+    """4 bytes a slot: minute of the week and length, big endian."""
+    return b"".join((slot.day * 1440 + slot.start).to_bytes(2) + slot.length.to_bytes(2) for slot in slots)
+
+
+def unpack_slots(data: bytes) -> tuple[Slot, ...]:
+    """The inverse of :func:`pack_slots`."""
+    if len(data) % 4:
+        raise MalformedError("weekly slots that are cut short")
+    slots = []
+    for at in range(0, len(data), 4):
+        day, start = divmod(int.from_bytes(data[at : at + 2]), 1440)
+        slots.append(unpack(Slot, {"day": day, "start": start, "length": int.from_bytes(data[at + 2 : at + 4])}))
+    return tuple(slots)
+
+
+def _shorter(row: Summary) -> Summary:
+    """``row`` with less in it, marked as cut."""
+    if row.topics:
+        return replace(row, topics=row.topics[:-1], cut=True)
+    return replace(row, slots=row.slots[:-4], cut=True)
+
+
+def _clip(text: str, size: int) -> str:
+    """As much of ``text`` as fits ``size`` bytes of UTF-8, its msgpack prefix included."""
+    if len(text.encode()) > 30:
+        size -= 1  # a longer prefix
+    return text.encode()[: max(size, 0)].decode(errors="ignore")
+
+
+def _frames(data: bytes, max_size: int) -> Iterable[bytes]:
+    reader = FrameReader(max_size)
+    reader.feed(data)
+    while (part := reader.next()) is not None:
+        yield part
+    if reader.mid_frame:
+        raise MalformedError("a section that ends in the middle of an item")
+
+
+def _map(data: bytes) -> dict[str, object]:
+    fields = decode(data)
+    if not isinstance(fields, dict):
+        raise MalformedError("not a map")
+    return dict(fields)
