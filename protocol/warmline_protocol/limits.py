@@ -185,3 +185,30 @@ PEER_AWAY_MS: Final = 45_000
 # --- chain -------------------------------------------------------------------------------------------------------
 DEV_CHAIN_ID: Final = 0x7761726D
 """Chain id of the embedded development chain ("warm"): what is signed for it is worth nothing anywhere else."""
+
+# --- queues ------------------------------------------------------------------------------------------------------
+QUEUE_CELLS_MAX: Final = 16
+"""Cells of one append and of one batch to a reader: the largest bundle."""
+QUEUE_FRAME_MAX: Final = 72 * 1024
+"""Bytes of one frame on /warmline/queue/1: sixteen cells and their header."""
+QUEUE_CAP_MAX: Final = 1024
+DOOR_CAP_MAX: Final = 256
+LOG_CAP_MAX: Final = 8192
+"""Cells that one queue, door or room log may hold."""
+CELL_TTL_MIN_MS: Final = 60_000
+CELL_TTL_MAX_MS: Final = 14 * 24 * 3600_000
+"""Bounds of the time that a node keeps a receipted cell which nobody acknowledges."""
+QUEUE_LIFE_MIN_MS: Final = 60_000
+QUEUE_LIFE_MAX_MS: Final = 30 * 24 * 3600_000
+"""Bounds of the time that a queue outlives its owner's last sign of life."""
+FOLLOW_HEARTBEAT_MS: Final = 25_000
+"""Silence after which a node says to a follower that it is still there; the follower answers."""
+FOLLOW_WINDOW: Final = 32
+"""Cells sent to a follower beyond what it has taken: 128 KiB, half of Yamux's window, which so never closes."""
+WORK_PARTS: Final = 16
+WORK_BITS_MIN: Final = 6
+WORK_BITS_MAX: Final = 12
+"""Proof of work at a door: sixteen small puzzles rather than one large, so that its time hardly varies. Sixteen of
+12 bits are 65,536 hashes on average and 115,000 in one case of a thousand: 2 s on a phone that does 55,000 a second."""
+WORK_WINDOW_MS: Final = 5 * 60_000
+"""How long a door's challenge lives; the one before is honoured too."""
