@@ -1,0 +1,239 @@
+"""GossipSub 1.1 with the library's mesh and our own edges.
+
+Kept from py-libp2p: the mesh (graft, prune, back-off, heartbeat arithmetic, fan-out, IHAVE). Replaced: everything
+that a stranger can make large or slow, and everything that costs per message. Why each override is here:
+
+* control is read within bounds and only for topics that we joined; the stock handlers keep a back-off entry for every
+  topic anybody names and answer the same IWANT for as long as it is asked;
+* the message cache is keyed by our content ids; the stock one by (from, seqno), so that with any other id function
+  each IHAVE is answered by an IWANT for what was seen long ago;
+* ``_emit_control_msgs`` forgets to empty its lists between peers and sends one peer's prunes to the next;
+* no sender record rides on each RPC (the stock router signs one per publish and verifies one per receipt), no peer
+  exchange, no adaptive parameters, no IP bookkeeping;
+* a message is encoded once and its bytes are queued to every peer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, cast
+
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import GossipSub
+from libp2p.pubsub.mcache import CacheEntry, MessageCache
+from libp2p.pubsub.pb import rpc_pb2
+
+from warmline.net.gossip_state import Graylist, OutQueue, Remembered, Scorer, TokenBucket
+from warmline_protocol.codec import frame
+
+PROTOCOL = TProtocol("/meshsub/1.1.0")
+CONTROL_MAX = 32
+"""Entries of one kind (IHAVE, IWANT, GRAFT, PRUNE) read from one RPC."""
+IDS_MAX = 64
+"""Message ids read from one IHAVE or IWANT, and recent messages replayed to a new subscriber."""
+BACK_OFF_MAX = 600
+"""Seconds of back-off that a peer may ask for."""
+SERVE_RATE = 256 * 1024.0
+"""Bytes a second that one peer may draw by IWANT."""
+
+log = logging.getLogger("warmline.net")
+
+
+class ContentCache(MessageCache):
+    """Recent messages by content id."""
+
+    def put_as(self, mid: bytes, message: rpc_pb2.Message) -> None:
+        if mid not in self.msgs:
+            self.msgs[mid] = message
+            self.history[0].append(CacheEntry(mid, message.topicIDs))
+
+
+class SafeGossipSub(GossipSub):
+    """The router; ``graylist`` is shared with the pubsub that judges."""
+
+    mcache: ContentCache
+
+    def __init__(self, graylist: Graylist, *, degree: int, degree_low: int, degree_high: int, heartbeat: float) -> None:
+        super().__init__(
+            protocols=[PROTOCOL],
+            degree=degree,
+            degree_low=degree_low,
+            degree_high=degree_high,
+            heartbeat_interval=cast(int, heartbeat),
+            do_px=False,
+            adaptive_gossip_enabled=False,
+            spam_protection_enabled=False,
+            eclipse_protection_enabled=False,
+        )
+        self.mcache = ContentCache(self.mcache.window_size, self.mcache.history_size)
+        self.graylist = graylist
+        self.scorer = Scorer(graylist)
+        self.known = Remembered(0.0, 0)
+        """Ids that need not be asked for; the pubsub puts its own set here."""
+        self._wanted = Remembered(seconds=3.0, most=16_384)
+        self._served: dict[ID, TokenBucket] = {}
+
+    # --- sending ---
+
+    def forward(self, mid: bytes, message: rpc_pb2.Message, topic: str, *, but: Iterable[ID]) -> None:
+        """Queue an accepted message to the mesh of ``topic``, except to the peers in ``but``."""
+        self._queue(mid, message, self.mesh.get(topic, set()).difference(but))
+
+    def flood(self, mid: bytes, message: rpc_pb2.Message, topic: str) -> None:
+        """Queue our own message to every peer in ``topic``: a mesh full of hostile peers cannot silence us."""
+        self._queue(mid, message, set(self._pubsub.peer_topics.get(topic, set())))
+
+    def _queue(self, mid: bytes, message: rpc_pb2.Message, peers: set[ID]) -> None:
+        self.mcache.put_as(mid, message)
+        data = frame(rpc_pb2.RPC(publish=[message]).SerializeToString())
+        for peer in sorted(peers, key=ID.to_bytes):
+            queue = self._queue_of(peer)
+            if queue is not None and not self.graylist.listed(peer):
+                queue.push_frame(data)
+
+    def send_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC, priority: bool = False) -> None:
+        queue = self._queue_of(peer_id)
+        if queue is None:
+            return
+        self._piggyback_control_retry(peer_id, rpc)
+        if not queue.push(rpc, priority=priority):
+            self._handle_dropped_rpc(peer_id, rpc, "queue_full")
+
+    def _queue_of(self, peer: ID) -> OutQueue | None:
+        return cast("OutQueue | None", self._pubsub.peer_queues.get(peer))
+
+    async def emit_control_message(self, control_msg: rpc_pb2.ControlMessage, to_peer: ID) -> None:
+        self.send_rpc(to_peer, rpc_pb2.RPC(control=control_msg), priority=True)
+
+    async def _emit_control_msgs(
+        self,
+        peers_to_graft: dict[ID, list[str]],
+        peers_to_prune: dict[ID, list[str]],
+        peers_to_gossip: dict[ID, dict[str, list[bytes]]],
+    ) -> None:
+        for peer in sorted({*peers_to_graft, *peers_to_prune, *peers_to_gossip}, key=ID.to_bytes):
+            gossip = peers_to_gossip.get(peer, {})
+            control = rpc_pb2.ControlMessage(
+                graft=[rpc_pb2.ControlGraft(topicID=t) for t in peers_to_graft.get(peer, [])],
+                prune=[
+                    rpc_pb2.ControlPrune(topicID=t, backoff=self.prune_back_off) for t in peers_to_prune.get(peer, [])
+                ],
+                ihave=[rpc_pb2.ControlIHave(topicID=t, messageIDs=ids[-IDS_MAX:]) for t, ids in gossip.items()],
+            )
+            await self.emit_control_message(control, peer)
+
+    async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
+        """Catch a new subscriber up, through its queue: the stock method writes beside the sending task."""
+        for mid in self.mcache.window(topic)[-IDS_MAX:]:
+            message = self.mcache.get(mid)
+            if message is not None:
+                self.send_rpc(peer_id, rpc_pb2.RPC(publish=[message]))
+
+    async def flush_pending_messages(self, peer_id: ID) -> None:
+        """Nothing is ever pending: who is not subscribed yet is caught up by ``send_recent_messages``."""
+
+    async def publish(self, msg_forwarder: ID, pubsub_msg: rpc_pb2.Message) -> None:
+        raise NotImplementedError("the pubsub calls forward or flood")
+
+    # --- hearing ---
+
+    async def handle_rpc(self, rpc: rpc_pb2.RPC, sender_peer_id: ID) -> None:
+        control = rpc.control
+        for ihave in control.ihave[:CONTROL_MAX]:
+            await self.handle_ihave(ihave, sender_peer_id)
+        for iwant in control.iwant[:CONTROL_MAX]:
+            await self.handle_iwant(iwant, sender_peer_id)
+        for graft in control.graft[:CONTROL_MAX]:
+            if graft.topicID in self.mesh:
+                await self.handle_graft(graft, sender_peer_id)
+        for prune in control.prune[:CONTROL_MAX]:
+            if prune.topicID in self.mesh:
+                prune.backoff = min(prune.backoff, BACK_OFF_MAX)
+                prune.ClearField("peers")
+                await self.handle_prune(prune, sender_peer_id)
+
+    async def handle_ihave(self, ihave_msg: rpc_pb2.ControlIHave, sender_peer_id: ID) -> None:
+        if ihave_msg.topicID not in self.mesh or self.graylist.listed(sender_peer_id):
+            return
+        if not self._check_ihave_rate_limit(sender_peer_id, ihave_msg.topicID):
+            return
+        ids = [bytes(mid) for mid in ihave_msg.messageIDs[:IDS_MAX]]
+        wanted = [mid for mid in ids if not self.known.has(mid) and self._wanted.add(mid)]
+        if wanted:
+            await self.emit_iwant(wanted, sender_peer_id)
+
+    async def handle_iwant(self, iwant_msg: rpc_pb2.ControlIWant, sender_peer_id: ID) -> None:
+        if self.graylist.listed(sender_peer_id) or not self._check_iwant_rate_limit(sender_peer_id):
+            return
+        budget = self._served.setdefault(sender_peer_id, TokenBucket(SERVE_RATE, 4 * SERVE_RATE))
+        for mid in iwant_msg.messageIDs[:IDS_MAX]:
+            message = self.mcache.get(bytes(mid))
+            if message is not None and budget.take(len(message.data) + 256):
+                self.send_rpc(sender_peer_id, rpc_pb2.RPC(publish=[message]))
+
+    async def _do_px(self, px_peers: list[rpc_pb2.PeerInfo]) -> None:
+        """A prune must not choose whom we dial."""
+
+    # --- keeping the mesh ---
+
+    async def heartbeat(self) -> None:
+        await trio.sleep(self.heartbeat_initial_delay)
+        while True:
+            try:
+                await self._beat()
+            except Exception:  # the library's arithmetic over what strangers said; one bad beat must not end gossip
+                log.exception("a gossip heartbeat failed")
+            await trio.sleep(self.heartbeat_interval)
+
+    async def _beat(self) -> None:
+        await self._prune_graylisted()
+        graft, prune = self.mesh_heartbeat()
+        self.fanout_heartbeat()
+        await self._emit_control_msgs(graft, prune, self.gossip_heartbeat())
+        self.mcache.shift()
+        self._periodic_security_cleanup()
+        self._forget_back_offs()
+
+    async def _prune_graylisted(self) -> None:
+        for topic, peers in self.mesh.items():
+            for peer in sorted((p for p in peers if self.graylist.listed(p)), key=ID.to_bytes):
+                peers.discard(peer)
+                self._add_back_off(peer, topic, False)
+                await self.emit_prune(topic, peer, False, False)
+
+    def _forget_back_offs(self) -> None:
+        for topic, waiting in list(self.back_off.items()):
+            for peer in list(waiting):
+                self._check_back_off(peer, topic)
+            if not waiting:
+                del self.back_off[topic]
+
+    def _get_in_topic_gossipsub_peers_from_minus(
+        self, topic: str, num_to_select: int, minus: Iterable[ID], backoff_check: bool = False
+    ) -> list[ID]:
+        if topic not in self._pubsub.peer_topics:
+            return []
+        barred = {peer for peer in self._pubsub.peer_topics[topic] if self.graylist.listed(peer)}
+        return super()._get_in_topic_gossipsub_peers_from_minus(
+            topic, num_to_select, barred.union(minus), backoff_check
+        )
+
+    def _select_peers_for_pruning(self, topic: str, num_to_prune: int) -> list[ID]:
+        return self.select_from_minus(num_to_prune, sorted(self.mesh[topic], key=ID.to_bytes), ())
+
+    def _perform_opportunistic_grafting(self, topic: str, peers_to_graft: Any) -> int:
+        return 0  # the stock version regrafts by score; here there is none
+
+    def _track_peer_ip(self, peer_id: ID) -> None:
+        """No table of addresses."""
+
+    def remove_peer(self, peer_id: ID) -> None:
+        super().remove_peer(peer_id)
+        self._served.pop(peer_id, None)
+
+    @property
+    def _pubsub(self) -> Any:
+        return self.pubsub
