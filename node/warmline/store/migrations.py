@@ -48,4 +48,16 @@ _CHAIN = Migration(
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN)
+_DIRECTORY = Migration(
+    "directory/1",
+    """
+    CREATE TABLE directory_record (
+        id BLOB PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        home INTEGER NOT NULL,
+        data BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN, _DIRECTORY)
