@@ -1,0 +1,214 @@
+"""Typed calls of warmline's contracts: what to send, and in plain words what it does.
+
+A `Call` is data; `transactions` prices, signs and sends it. Views go through `Contracts`, which owns an AsyncWeb3.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from warmline.chain.artefact import artefact
+from warmline.chain.manifest import Manifest
+from warmline.chain.provider import Rpc, web3_over
+from warmline_protocol.errors import UsageError
+
+if TYPE_CHECKING:
+    from web3.contract import AsyncContract
+
+COIN = 10**18
+
+REASONS = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+    "privilegeWithdrawn": 9,
+}
+"""Reasons of a revocation: the CRLReason names and numbers of RFC 5280, those that make sense for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`to` 20 bytes, `value` in wei. `says` is what the person signs, in words."""
+
+    contract: str
+    function: str
+    to: bytes
+    data: bytes
+    says: str
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialState:
+    """`state`: 0 none, 1 active, 2 revoked, 3 renounced."""
+
+    until_s: int
+    state: int
+    version: int
+
+
+def type_id_of(name: str) -> bytes:
+    """The 32-byte id of a credential type: 0x and 64 hex digits as they are, any other name padded with zeros."""
+    if name.startswith("0x"):
+        try:
+            raw = bytes.fromhex(name[2:])
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            raise UsageError(f"the type {name} is not 0x and 64 hex digits")
+        return raw
+    data = name.encode()
+    if not 1 <= len(data) <= 31:
+        raise UsageError("a type's name has 1 to 31 bytes", hint="Use a short name such as peer-supporter.")
+    return data.ljust(32, b"\0")
+
+
+def type_name_of(type_id: bytes) -> str:
+    """The name that `type_id_of` made the id from; hex if it was not made from a printable one."""
+    name = type_id.rstrip(b"\0")
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = ""
+    return text if text.isprintable() and text and len(name) <= 31 else "0x" + type_id.hex()
+
+
+def address_of(text: str) -> bytes:
+    """20 bytes of a hex address; one in mixed case must have the right EIP-55 checksum. Raises UsageError."""
+    from eth_utils.address import is_address, to_canonical_address
+
+    if not is_address(text):
+        raise UsageError(
+            f"{text} is not an Ethereum address", hint="An address is 0x and 40 hex digits; copy it whole."
+        )
+    return bytes(to_canonical_address(text))
+
+
+def shown(address: bytes) -> str:
+    """EIP-55."""
+    from eth_utils.address import to_checksum_address
+
+    return str(to_checksum_address(address))
+
+
+def coins(wei: int) -> str:
+    """An amount of the chain's coin for people, exact: 1000000000000000 is 0.001."""
+    whole, rest = divmod(wei, COIN)
+    digits = f"{rest:018d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+def date(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%d %B %Y %H:%M UTC")
+
+
+class Contracts:
+    """The contracts of one manifest at one endpoint."""
+
+    def __init__(self, rpc: Rpc, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._web3 = web3_over(rpc)
+        self._made: dict[str, AsyncContract] = {}
+
+    # -- CredentialRegistry
+
+    def admit_issuer(self, issuer: bytes, metadata_hash: bytes) -> Call:
+        says = f"admit {shown(issuer)} as an issuer of credentials"
+        return self._call("CredentialRegistry", "admitIssuer", says, issuer, metadata_hash)
+
+    def remove_issuer(self, issuer: bytes) -> Call:
+        says = f"remove the issuer {shown(issuer)}; everything it issued stops being valid"
+        return self._call("CredentialRegistry", "removeIssuer", says, issuer)
+
+    def register_type(self, type_id: bytes, document_hash: bytes) -> Call:
+        says = f"register the credential type {type_name_of(type_id)} in your name"
+        return self._call("CredentialRegistry", "registerType", says, type_id, document_hash)
+
+    def issue(self, holder: bytes, type_id: bytes, until_s: int) -> Call:
+        says = f"say publicly that {shown(holder)} holds your credential {type_name_of(type_id)} until {date(until_s)}"
+        return self._call("CredentialRegistry", "issue", says, holder, type_id, until_s)
+
+    def revoke(self, holder: bytes, type_id: bytes, reason: str) -> Call:
+        says = f"revoke the credential {type_name_of(type_id)} of {shown(holder)}, publicly, reason: {reason}"
+        return self._call("CredentialRegistry", "revoke", says, holder, type_id, REASONS[reason])
+
+    def renounce(self, issuer: bytes, type_id: bytes) -> Call:
+        says = f"give up your credential {type_name_of(type_id)} from {shown(issuer)}"
+        return self._call("CredentialRegistry", "renounce", says, issuer, type_id)
+
+    async def is_valid(self, holder: bytes, type_id: bytes) -> bool:
+        return bool(await self._view("CredentialRegistry", "isValid", holder, type_id))
+
+    async def credential_of(self, issuer: bytes, holder: bytes, type_id: bytes) -> CredentialState:
+        return CredentialState(*await self._view("CredentialRegistry", "credentialOf", issuer, holder, type_id))
+
+    async def issuer_admitted(self, issuer: bytes) -> bool:
+        return bool((await self._view("CredentialRegistry", "issuerOf", issuer))[0])
+
+    async def steward_of(self, type_id: bytes) -> bytes | None:
+        """The issuer who registered the type; None if nobody did."""
+        steward = address_of((await self._view("CredentialRegistry", "typeOf", type_id))[0])
+        return steward if any(steward) else None
+
+    # -- DelegateRegistry
+
+    def set_delegate(self, key: bytes, until_s: int) -> Call:
+        says = f"let the device key {key.hex()[:16]}… speak for your wallet until {date(until_s)}"
+        return self._call("DelegateRegistry", "setDelegate", says, key, until_s)
+
+    def revoke_before(self, time_s: int) -> Call:
+        says = f"end every delegation that began before {date(time_s)}, and every device key set until now"
+        return self._call("DelegateRegistry", "revokeBefore", says, time_s)
+
+    async def delegate_until(self, wallet: bytes, key: bytes) -> int:
+        return int(await self._view("DelegateRegistry", "delegateUntil", wallet, key))
+
+    async def revoked_before(self, wallet: bytes) -> int:
+        return int(await self._view("DelegateRegistry", "revokedBefore", wallet))
+
+    # -- SupporterBond
+
+    def bond(self, amount: int) -> Call:
+        says = f"put {coins(amount)} coin down as your bond; you get it back some time after you queue an exit"
+        return self._call("SupporterBond", "bond", says, value=amount)
+
+    def bond_for(self, supporter: bytes, amount: int) -> Call:
+        says = f"put {coins(amount)} coin down as a bond for {shown(supporter)}; on exit it comes back to you"
+        return self._call("SupporterBond", "bondFor", says, supporter, value=amount)
+
+    def queue_exit(self, amount: int) -> Call:
+        says = f"take {coins(amount)} coin out of your bond; it stays liable until you can claim it"
+        return self._call("SupporterBond", "queueExit", says, amount)
+
+    def claim(self, exit_id: int) -> Call:
+        return self._call("SupporterBond", "claim", f"claim exit {exit_id} of the bond", exit_id)
+
+    async def bond_of(self, supporter: bytes) -> int:
+        return int(await self._view("SupporterBond", "bondOf", supporter))
+
+    async def exiting_of(self, supporter: bytes) -> int:
+        return int(await self._view("SupporterBond", "exitingOf", supporter))
+
+    # -- both kinds
+
+    def _contract(self, name: str) -> AsyncContract:
+        if name not in self._made:
+            address = shown(self.manifest.address(name))
+            self._made[name] = self._web3.eth.contract(address=address, abi=artefact(name).abi)  # type: ignore[call-overload]
+        return self._made[name]
+
+    def _call(self, contract: str, function: str, says: str, *arguments: Any, value: int = 0) -> Call:
+        data = self._contract(contract).encode_abi(function, [_argument(one) for one in arguments])
+        return Call(contract, function, self.manifest.address(contract), bytes.fromhex(data[2:]), says, value)
+
+    async def _view(self, contract: str, function: str, *arguments: Any) -> Any:
+        bound = self._contract(contract).functions[function](*(_argument(one) for one in arguments))
+        return await bound.call()
+
+
+def _argument(value: Any) -> Any:
+    return shown(value) if isinstance(value, bytes) and len(value) == 20 else value

@@ -1,0 +1,260 @@
+"""From a `Call` to a mined receipt: preflight, price, sign, send, wait.
+
+Everything is tried with eth_call first, so that a contract's refusal is told in words before anything is signed or
+paid. Fees are EIP-1559: twice the present base fee plus the usual tip, which six full blocks in a row do not outrun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import trio
+from eth_abi.abi import decode
+from eth_hash.auto import keccak
+
+from warmline.chain.artefact import artefact
+from warmline.chain.contracts import Call, coins, date, shown, type_name_of
+from warmline.chain.errors import FundsError, RevertError, RpcError
+from warmline.chain.provider import Rpc
+from warmline.chain.wallet import Wallet
+from warmline_protocol.errors import DeadlineError
+
+GAS_MARGIN = 1.2
+"""Over the estimate: state may change before the transaction is mined."""
+POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A priced call. `cost_max` in wei is fee and value together, at most; what is not used is not taken."""
+
+    call: Call
+    sender: bytes
+    chain_id: int
+    nonce: int
+    gas: int
+    fee_per_gas: int
+    tip_per_gas: int
+
+    @property
+    def fee_max(self) -> int:
+        return self.gas * self.fee_per_gas
+
+    @property
+    def cost_max(self) -> int:
+        return self.fee_max + self.call.value
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction. `fee` in wei was paid."""
+
+    hash: bytes
+    block: int
+    gas_used: int
+    fee: int
+
+
+async def plan(rpc: Rpc, call: Call, sender: bytes, *, pending: int = 0) -> Plan:
+    """Price `call`. `pending` transactions of ours go before it. Raises RevertError, FundsError, RpcError."""
+    request = {
+        "from": "0x" + sender.hex(),
+        "to": "0x" + call.to.hex(),
+        "data": "0x" + call.data.hex(),
+        "value": hex(call.value),
+    }
+    who = "0x" + sender.hex()
+    chain_id, nonce, balance, block, tip = await rpc.batch(
+        [
+            ("eth_chainId", []),
+            ("eth_getTransactionCount", [who, "pending"]),
+            ("eth_getBalance", [who, "latest"]),
+            ("eth_getBlockByNumber", ["latest", False]),
+            ("eth_maxPriorityFeePerGas", []),
+        ]
+    )
+    if int(balance, 16) < call.value:
+        raise FundsError(f"{shown(sender)} holds {coins(int(balance, 16))} coin, this needs {coins(call.value)}")
+    gas = int(await _estimate(rpc, request) * GAS_MARGIN)
+    tip_wei = int(tip, 16)
+    made = Plan(
+        call,
+        sender,
+        int(chain_id, 16),
+        int(nonce, 16) + pending,
+        gas,
+        2 * int(block.get("baseFeePerGas", "0x0"), 16) + tip_wei,
+        tip_wei,
+    )
+    if int(balance, 16) < made.cost_max:
+        raise FundsError(
+            f"{shown(sender)} holds {coins(int(balance, 16))} coin, this may cost {coins(made.cost_max)} with its fee"
+        )
+    return made
+
+
+async def _estimate(rpc: Rpc, request: dict[str, str]) -> int:
+    try:
+        await rpc.call("eth_call", request, "latest")
+        return int(await rpc.call("eth_estimateGas", request), 16)
+    except RpcError as error:
+        raise explain_revert(error) from error
+
+
+async def send(rpc: Rpc, planned: Plan, wallet: Wallet, *, deadline_s: float = 120.0) -> Receipt:
+    """Sign, send and wait until it is mined. Raises RevertError, DeadlineError, RpcError.
+
+    After a DeadlineError it may still be mined; sending again with the same nonce cannot do it twice.
+    """
+    raw = wallet.sign_transaction(
+        {
+            "type": 2,
+            "chainId": planned.chain_id,
+            "nonce": planned.nonce,
+            "to": shown(planned.call.to),
+            "value": planned.call.value,
+            "data": planned.call.data,
+            "gas": planned.gas,
+            "maxFeePerGas": planned.fee_per_gas,
+            "maxPriorityFeePerGas": planned.tip_per_gas,
+        }
+    )
+    name = await rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
+    return await wait_receipt(rpc, bytes.fromhex(name[2:]), deadline_s=deadline_s)
+
+
+async def wait_receipt(rpc: Rpc, name: bytes, *, deadline_s: float) -> Receipt:
+    """Poll until the transaction is mined. Raises RevertError if it failed, DeadlineError."""
+    with trio.move_on_after(deadline_s):
+        while True:
+            found = await rpc.call("eth_getTransactionReceipt", "0x" + name.hex())
+            if found is not None and found.get("blockNumber") is not None:
+                return _receipt(name, found)
+            await trio.sleep(POLL_S)
+    raise DeadlineError(
+        f"transaction 0x{name.hex()} was sent but not mined in {deadline_s:g} s",
+        hint="It may still be mined: look it up before you send it again.",
+    )
+
+
+async def wait_final(rpc: Rpc, receipt: Receipt, confirmations: int, *, deadline_s: float) -> None:
+    """Wait until `confirmations` blocks, its own included, are on the receipt's block. Raises DeadlineError."""
+    with trio.move_on_after(deadline_s):
+        while True:
+            if int(await rpc.call("eth_blockNumber"), 16) >= receipt.block + confirmations - 1:
+                return
+            await trio.sleep(POLL_S)
+    raise DeadlineError(f"block {receipt.block} did not get {confirmations} confirmations in {deadline_s:g} s")
+
+
+def _receipt(name: bytes, found: dict[str, Any]) -> Receipt:
+    gas_used = int(found["gasUsed"], 16)
+    fee = gas_used * int(found["effectiveGasPrice"], 16)
+    if int(found["status"], 16) != 1:
+        raise RevertError(
+            None,
+            f"transaction 0x{name.hex()} was mined but the contract refused it",
+            hint=f"The fee of {coins(fee)} coin is lost; run it again to see the reason.",
+        )
+    return Receipt(name, int(found["blockNumber"], 16), gas_used, fee)
+
+
+# -- reverts in words
+
+
+def explain_revert(error: RpcError) -> RpcError | RevertError:
+    """The contract's own error in plain words where the endpoint passed it on; else the error as it was."""
+    data = bytes.fromhex((error.data or "0x")[2:])
+    if len(data) < 4:
+        if "revert" in error.message.lower():
+            return RevertError(None, f"the contract refused: {error.message}")
+        return error
+    name, arguments = _decode_error(data)
+    words = _WORDS.get(name or "")
+    if name is None or words is None:
+        return RevertError(name, f"the contract refused: {name or '0x' + data[:4].hex()}")
+    message, hint = words
+    return RevertError(name, message(*arguments), hint=hint)
+
+
+def _decode_error(data: bytes) -> tuple[str | None, tuple[Any, ...]]:
+    found = _errors().get(data[:4])
+    if found is None:
+        return None, ()
+    name, types = found
+    try:
+        return name, decode(types, data[4:])
+    except ValueError:
+        return name, ()
+
+
+@cache
+def _errors() -> dict[bytes, tuple[str, list[str]]]:
+    found = {keccak(b"Error(string)")[:4]: ("Error", ["string"])}
+    for contract in ("CredentialRegistry", "DelegateRegistry", "SupporterBond", "AccessManager"):
+        for entry in artefact(contract).abi:
+            if entry["type"] == "error":
+                types = [one["type"] for one in entry["inputs"]]
+                found[keccak(f"{entry['name']}({','.join(types)})".encode())[:4]] = (entry["name"], types)
+    return found
+
+
+_Words = tuple[Callable[..., str], str]
+_NOTHING = "Nothing was sent and nothing was paid."
+_WORDS: dict[str, _Words] = {
+    "Error": (lambda text: f"the contract refused: {text}", _NOTHING),
+    "AccessManagedUnauthorized": (
+        lambda who: f"{who} is not governance here",
+        "Only governance admits issuers; on the dev chain that is dev account 0.",
+    ),
+    "AlreadyAdmitted": (lambda who: f"the issuer {who} is admitted already", _NOTHING),
+    "NotAdmitted": (
+        lambda who: f"{who} is not an admitted issuer",
+        "Ask governance to admit this issuer; on the dev chain: `warmline issuer register`.",
+    ),
+    "ZeroAddress": (lambda: "the address must not be zero", _NOTHING),
+    "TypeTaken": (
+        lambda type_id, steward: f"the type {type_name_of(type_id)} is registered by {steward}",
+        "Choose another name, or ask its steward to recognise you.",
+    ),
+    "UnknownType": (
+        lambda type_id: f"nobody has registered the credential type {type_name_of(type_id)}",
+        "Register it first: `warmline issuer register --type NAME`.",
+    ),
+    "NotRecognised": (
+        lambda type_id, who: f"{who} may not issue {type_name_of(type_id)}",
+        "Ask the issuer who registered this type to recognise you.",
+    ),
+    "ExpiryOutOfRange": (
+        lambda _until, latest: f"the end date must lie in the future and not after {date(latest)}",
+        "Choose an earlier end; credentials are renewed, not given for ever.",
+    ),
+    "TooManyIssuers": (
+        lambda who, type_id: f"{who} holds {type_name_of(type_id)} from as many issuers as there is room for",
+        "An issuer who gave it before may renew it.",
+    ),
+    "NotActive": (
+        lambda _issuer, who, type_id: f"{who} holds no active {type_name_of(type_id)} from this issuer",
+        "It may have been revoked or renounced before; `warmline supporter credential list` shows it.",
+    ),
+    "UnknownReason": (lambda _reason: "the contract does not know this reason", _NOTHING),
+    "ZeroAmount": (lambda: "the amount must be more than zero", _NOTHING),
+    "InsufficientBond": (
+        lambda _supporter, _funder, available: f"only {coins(available)} coin can be taken out of this bond",
+        "Ask for that much or less.",
+    ),
+    "TooEarly": (
+        lambda _exit, at: f"this exit can be claimed from {date(at)}",
+        "Come back then; nobody can take it meanwhile but a ruling.",
+    ),
+    "UnknownExit": (lambda _exit: "there is no such exit, or it was claimed already", _NOTHING),
+    "ZeroKey": (lambda: "the key must not be zero", _NOTHING),
+    "TooFarAhead": (lambda _time, latest: f"the date must not be after {date(latest)}", "Choose an earlier date."),
+    "NotLater": (
+        lambda _time, recorded: f"everything before {date(recorded)} is revoked already",
+        "Choose a later time.",
+    ),
+}
