@@ -141,14 +141,26 @@ MULTISTREAM = delimited(b"/multistream/1.0.0")
 class RawMuxer:
     """Below Yamux: an authenticated Noise connection that has negotiated ``/yamux/1.0.0`` and sends what we say."""
 
-    def __init__(self, secured: Any) -> None:
+    def __init__(self, secured: Any, socket: trio.SocketStream) -> None:
         self._secured = secured
+        self._socket = socket
 
     async def send(self, kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> None:
         await self._secured.write(struct.pack("!BBHII", version, kind, flags, stream, length) + body)
 
     async def send_bytes(self, data: bytes) -> None:
         await self._secured.write(data)
+
+    async def send_below_noise(self, data: bytes) -> None:
+        """Bytes that Noise will not be able to open."""
+        await self._socket.send_all(data)
+
+    async def attack(self, attack: Callable[[RawMuxer], Awaitable[None]]) -> None:
+        """Run ``attack`` until it ends or the node hangs up on it, which is a fine answer."""
+        try:
+            await attack(self)
+        except (IOException, RawConnError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return
 
     async def wait_closed(self, *, seconds: float = PATIENCE) -> bytes:
         """Read until the other side closes; what it said, decrypted."""
@@ -173,7 +185,7 @@ async def raw_noise(addr: str, *, muxer: bytes | None = b"/yamux/1.0.0") -> Asyn
             secured = await SecurityMultistream(offers).secure_outbound(raw, ID.from_string(addr.rsplit("/", 1)[1]))
             if muxer is not None:
                 await secured.write(MULTISTREAM + delimited(muxer))
-        yield RawMuxer(secured)
+        yield RawMuxer(secured, stream)
 
 
 async def raw_stream(host: Libp2pHost, peer: str, protocol: str) -> Any:

@@ -15,8 +15,8 @@ import errno
 import logging
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -64,8 +64,10 @@ class HostSettings:
     max_inbound_per_subnet: int = 64
     max_connections_per_peer: int = 3
     max_streams: int = 16_384
-    max_streams_per_connection: int = 1024
+    max_streams_per_connection: int = 512
     dial_timeout: float = 10.0
+    ping_every: float = 15.0
+    ping_deadline: float = 10.0
 
 
 class Libp2pHost:
@@ -208,7 +210,10 @@ async def open_host(
         max_connections=settings.max_connections,
         max_connections_per_peer=settings.max_connections_per_peer,
         max_streams=settings.max_streams,
+        max_streams_per_connection=settings.max_streams_per_connection,
         dial_timeout=settings.dial_timeout,
+        ping_every=settings.ping_every,
+        ping_deadline=settings.ping_deadline,
         private=settings.private,
         transports=transports,
     )
@@ -216,13 +221,28 @@ async def open_host(
     swarm: Any = raw.get_network()
     gate = InboundGate(swarm, total=settings.max_inbound, per_subnet=settings.max_inbound_per_subnet)
     swarm._handle_inbound_connection = gate.handle
-    async with raw.run(listen_addrs=listen):
-        try:
-            _check_listening(swarm, listen)
-            yield host
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_DEADLINE):
-                await _close_all(raw)
+    with sole_error():
+        async with raw.run(listen_addrs=listen):
+            try:
+                _check_listening(swarm, listen)
+                yield host
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_DEADLINE):
+                    await _close_all(raw)
+
+
+@contextmanager
+def sole_error() -> Iterator[None]:
+    """Raise the one error inside nested exception groups as itself: the nurseries of a handle are its own affair."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        only: BaseException = group
+        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
+            only = only.exceptions[0]
+        if isinstance(only, BaseExceptionGroup):
+            raise
+        raise only from only.__cause__
 
 
 async def _close_all(raw: BasicHost) -> None:

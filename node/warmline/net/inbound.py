@@ -21,6 +21,7 @@ from libp2p.network.connection.raw_connection import RawConnection
 log = logging.getLogger("warmline.net")
 
 LOOPBACK = "loopback"
+UNKNOWN = "unknown"
 
 
 class InboundGate:
@@ -54,7 +55,7 @@ class InboundGate:
     def _admits(self, subnet: str) -> bool:
         if self._open.total() >= self._total:
             return False
-        return subnet == LOOPBACK or self._open[subnet] < self._per_subnet
+        return subnet in (LOOPBACK, UNKNOWN) or self._open[subnet] < self._per_subnet
 
     async def _serve(self, closer: Any, maddr: Any) -> None:
         try:
@@ -74,7 +75,7 @@ def subnet_of(host: str | None) -> str:
     try:
         address = ipaddress.ip_address(host or "")
     except ValueError:
-        return "unknown"
+        return UNKNOWN
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if address.is_loopback:
@@ -85,10 +86,12 @@ def subnet_of(host: str | None) -> str:
 
 def _remote_host(closer: Any) -> str | None:
     try:
-        remote = closer.get_remote_address()
+        # The library's WebSocket connection answers None (transport/websocket/connection.py); its socket knows.
+        web = getattr(closer, "_ws_connection", None)
+        remote = closer.get_remote_address() if web is None else (web.remote.address, 0)
     except Exception:  # noqa: BLE001 - a transport whose socket is gone already
         return None
-    return remote[0] if remote else None
+    return str(remote[0]) if remote else None
 
 
 async def _close(closer: Any) -> None:

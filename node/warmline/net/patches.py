@@ -16,11 +16,15 @@ from types import SimpleNamespace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from warmline.net import muxer
+
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_MAX: Final = 1024
 """Bytes of one multistream-select line; protocol ids are far shorter (multistream-select spec: 64 KiB at most)."""
 READS_MAX: Final = 4096
 """Partial reads that one exact read may take."""
+SWEEP_EVERY: Final = 1000
+"""Additions to a cache of seen messages between two sweeps of what has expired."""
 WEBSOCKET_HANDSHAKE: Final = 10.0
 """Seconds a WebSocket client has for its upgrade request."""
 
@@ -39,6 +43,8 @@ def apply() -> None:
     listen_exclusively()
     contain_websocket_server()
     bound_negotiation()
+    bound_streams()
+    muxer.use_patient_streams()
     contain_connections()
     read_in_small_pieces()
     find_parent_task_fast()
@@ -119,7 +125,7 @@ def contain_websocket_server() -> None:
     async def handle(self: Any, stream: Any) -> None:
         try:
             await inner(self, stream)
-        except* Exception as errors:  # one client's mess must not end the process; cancellation passes
+        except* Exception as errors:  # noqa: BLE001 - one client's mess must not end the process; cancellation passes
             log.debug("a WebSocket connection was dropped: %s", type(errors.exceptions[0]).__name__)
 
     def limited(self: Any, *args: Any, **options: Any) -> None:
@@ -178,6 +184,30 @@ async def _close_quietly(connection: Any) -> None:
         log.debug("closing a broken connection: %s", type(error).__name__)
 
 
+def bound_streams() -> None:
+    """network/connection/swarm_connection.py gives every inbound stream a task that waits for a slot of the whole
+    host, so one peer that opens streams without end starves all others. Here a connection has its own limit and what
+    is above it is reset at once.
+    """
+    from libp2p.network.connection.swarm_connection import SwarmConn
+
+    inner = SwarmConn._handle_muxed_stream
+
+    async def bounded(self: Any, muxed_stream: Any) -> None:
+        limit: int | None = getattr(self.swarm, "max_streams_per_connection", None)
+        served: int = getattr(self, "_inbound_streams", 0)
+        if limit is not None and served >= limit:
+            await muxed_stream.reset()
+            return
+        self._inbound_streams = served + 1
+        try:
+            await inner(self, muxed_stream)
+        finally:
+            self._inbound_streams -= 1
+
+    _set(SwarmConn, "_handle_muxed_stream", bounded)
+
+
 def read_in_small_pieces() -> None:
     """io/utils.py ``read_exactly`` gives up after 100 partial reads, so a 64 KiB frame that arrives in small
     segments kills its connection. It must stay bounded: the end of some streams is an endless row of empty reads.
@@ -227,18 +257,46 @@ def _belongs(task: Any, roots: set[Any]) -> bool:
 
 
 def sweep_caches_without_threads() -> None:
-    """tools/timed_cache/base_timed_cache.py starts an operating system thread per pubsub that nothing stops, and locks out a simulated clock. Expired entries go when something is added instead."""
-    from libp2p.tools.timed_cache import base_timed_cache
+    """tools/timed_cache/base_timed_cache.py starts an operating system thread per pubsub that nothing stops, and
+    locks out a simulated clock. Expired entries go with every thousandth that is added instead.
+    """
+    from libp2p.tools.timed_cache import base_timed_cache, first_seen_cache, last_seen_cache
 
-    class Unstarted:
-        def __init__(self, **options: Any) -> None:
-            del options
-
-        def start(self) -> None:
-            return
-
-        def join(self) -> None:
-            return
-
-    quiet = SimpleNamespace(Lock=threading.Lock, Event=threading.Event, Thread=Unstarted)
+    quiet = SimpleNamespace(Lock=threading.Lock, Event=threading.Event, Thread=_Unstarted)
     _set(base_timed_cache, "threading", quiet)
+    for cache in (first_seen_cache.FirstSeenCache, last_seen_cache.LastSeenCache):
+        _set(cache, "add", _sweeping(cache.add))
+
+
+class _Unstarted:
+    """A thread that never runs."""
+
+    def __init__(self, **options: Any) -> None:
+        del options
+
+    def start(self) -> None:
+        return
+
+    def join(self) -> None:
+        return
+
+
+def _sweeping(add: Callable[[Any, bytes], bool]) -> Callable[[Any, bytes], bool]:
+    def add_and_sweep(self: Any, key: bytes) -> bool:
+        self._added = getattr(self, "_added", 0) + 1
+        if self._added % SWEEP_EVERY == 0:
+            self._sweep()
+        return add(self, key)
+
+    return add_and_sweep
+
+
+def kad_under_our_name(protocol: str, frame_max: int) -> None:
+    """kad_dht: ``protocol_prefix=`` is ignored (kad_dht.py:340 and five modules use the constant ``/ipfs/kad/1.0.0``),
+    and a frame of 4 MiB is read from anybody. Both constants are replaced where they were imported.
+    """
+    from libp2p.kad_dht import common, kad_dht, peer_routing, provider_store, value_store
+
+    for module in (common, kad_dht, peer_routing, provider_store, value_store):
+        module.PROTOCOL_ID = protocol  # type: ignore[assignment]
+        module.MAX_DHT_MESSAGE_SIZE = frame_max

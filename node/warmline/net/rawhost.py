@@ -18,6 +18,7 @@ from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.peer.id import ID
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
@@ -28,7 +29,7 @@ from multiaddr import Multiaddr
 
 from warmline.env import Rng
 from warmline.net import patches
-from warmline.net.muxer import BoundedYamux
+from warmline.net.muxer import BoundedYamux, with_pings
 from warmline_protocol.errors import UnreachableError
 from warmline_protocol.keys import SigningKey
 
@@ -64,7 +65,10 @@ def build_raw(
     max_connections: int,
     max_connections_per_peer: int,
     max_streams: int,
+    max_streams_per_connection: int,
     dial_timeout: float,
+    ping_every: float,
+    ping_deadline: float,
     private: bool,
     transports: Sequence[ITransport] | None,
 ) -> BasicHost:
@@ -108,9 +112,22 @@ def build_raw(
     swarm.auto_connector = SilentAutoConnector()
     # Without this the library queues streams above the cap for ever instead of refusing them.
     swarm.set_resource_manager(resources, enable_stream_semaphore=False)
+    swarm.max_streams_per_connection = max_streams_per_connection  # read by patches.bound_streams
+    _use_muxer(swarm.upgrader.muxer_multistream, with_pings(ping_every, ping_deadline))
     if private:
         _hush(host)
     return host
+
+
+def _use_muxer(multistream: Any, muxer: type[BoundedYamux]) -> None:
+    """stream_muxer/muxer_multistream.py ``new_conn`` negotiates a muxer class and then builds its own Yamux."""
+
+    async def new_conn(conn: Any, peer_id: ID) -> Any:
+        protocol, _ = await multistream._selector.select(conn, conn.is_initiator, multistream.negotiate_timeout)
+        muxed = muxer(conn, peer_id, is_initiator=conn.is_initiator)
+        return multistream._annotate_connection(muxed, conn, protocol)
+
+    multistream.new_conn = new_conn
 
 
 def _hush(host: BasicHost) -> None:
