@@ -1,0 +1,114 @@
+"""Dead peers are found and replaced, on real processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from support import hosts
+from support.hosts import PATIENCE, a_host, key_of
+from support.processes import Child, start
+from warmline.env import SeededRng
+from warmline.net.host import Libp2pHost
+from warmline.net.liveness import KeeperSettings, open_keeper
+
+BRISK = {"ping_every": 0.3, "ping_deadline": 1.5}
+QUICK = KeeperSettings(degree=2, check_every=0.5, backoff_first=0.05, dial_deadline=5.0)
+
+
+@pytest.fixture
+def three() -> Iterator[list[Child]]:
+    children = [start(hosts.__file__, "echo_node", name=f"liveness {i}") for i in range(3)]
+    yield children
+    for child in children:
+        child.stop()
+
+
+async def until_gone(host: Libp2pHost, peer: str) -> None:
+    gone = trio.Event()
+    host.on_peer_change(lambda who, connected: gone.set() if who == peer and not connected else None)
+    if peer in host.peers():
+        await gone.wait()
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["tcp", "ws"])
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_stopped_peer_is_disconnected(how: signal.Signals, which: int) -> None:
+    child = start(hosts.__file__, "echo_node")
+    try:
+        async with a_host(listen=(), **BRISK) as host:
+            peer = await host.connect(child.facts["addrs"][which])
+            await trio.sleep(1.0)  # several pings
+            assert host.peers() == (peer,)
+            child.signal(how)
+            with trio.fail_after(PATIENCE):
+                await until_gone(host, peer)
+            assert host.peers() == ()
+    finally:
+        child.stop()
+
+
+async def test_lost_peers_are_replaced_and_redialled(three: list[Child]) -> None:
+    addrs = [child.facts["addrs"][0] for child in three]
+    async with a_host(listen=(), **BRISK) as host:
+        async with open_keeper(host, QUICK, candidates=lambda: addrs, rng=SeededRng(1)) as keeper:
+            with trio.fail_after(PATIENCE):
+                await keeper.wait_degree(2)
+            assert len(host.peers()) == 2
+            lost = host.peers()[0]
+            victim = next(child for child in three if child.facts["peer"] == lost)
+            victim.signal(signal.SIGSTOP)
+            with trio.fail_after(PATIENCE):
+                await until_gone(host, lost)
+                await keeper.wait_degree(2)
+            assert lost not in host.peers()
+            assert len(host.peers()) == 2
+
+
+async def test_a_peer_that_comes_back_is_dialled_again() -> None:
+    async with a_host(listen=(), **BRISK) as host, a_host(name="phoenix") as first:
+        addr = first.addrs()[0]
+        port = addr.split("/")[4]
+        settings = KeeperSettings(degree=0, pinned=(addr,), check_every=0.5, backoff_first=0.05, dial_deadline=5.0)
+        async with open_keeper(host, settings, candidates=lambda: (), rng=SeededRng(2)) as keeper:
+            with trio.fail_after(PATIENCE):
+                await keeper.wait_degree(1)
+            await first.raw.close()
+            with trio.fail_after(PATIENCE):
+                await until_gone(host, first.peer_id)
+            async with a_host(name="phoenix", listen=(f"/ip4/127.0.0.1/tcp/{port}",)):
+                with trio.fail_after(PATIENCE):
+                    await keeper.wait_degree(1)
+
+
+async def test_dead_candidates_are_tried_ever_more_rarely(autojump_clock: trio.testing.MockClock) -> None:
+    nowhere = f"/ip4/192.0.2.1/tcp/1/p2p/{key_of('nobody').peer_id}"
+    host = NobodyAnswers()
+    settings = KeeperSettings(degree=1, check_every=10.0, backoff_first=1.0, backoff_most=300.0)
+    async with open_keeper(host, settings, candidates=lambda: (nowhere,), rng=SeededRng(3)) as keeper:
+        await trio.sleep(60)
+        after_a_minute = keeper.dials
+        await trio.sleep(3540)
+        after_an_hour = keeper.dials
+    assert 4 <= after_a_minute <= 10
+    assert after_an_hour <= after_a_minute + 20
+
+
+class NobodyAnswers:
+    """A host in a network where nobody answers; only what a keeper uses."""
+
+    peer_id = key_of("me").peer_id
+
+    def peers(self) -> tuple[str, ...]:
+        return ()
+
+    def on_peer_change(self, callback: object) -> None:
+        return
+
+    async def connect(self, addr: str, *, deadline: float | None = None) -> str:
+        from warmline_protocol.errors import UnreachableError
+
+        raise UnreachableError("nobody")
