@@ -1,0 +1,179 @@
+"""Where records come in: judged, kept on disk and in memory, looked at again when the chain moves.
+
+A record that the chain cannot decide yet waits in a bounded pool. One that was refused for a reason that may pass is
+remembered by its digest for a while, so that sync does not fetch it from every neighbour again each round; both are
+settled anew when the chain moves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from warmline.env import RunBlocking
+from warmline.services import directory_store
+from warmline.services.directory_index import DirectoryIndex, Room
+from warmline.services.directory_judge import RecordJudge
+from warmline.store.store import Store
+from warmline_protocol.errors import RemoteError
+from warmline_protocol.records.admission import Admission
+from warmline_protocol.records.envelope import OpenedRecord
+from warmline_protocol.verdict import Verdict
+
+log = logging.getLogger("warmline.directory")
+
+DEFERRED_MAX: Final = 256
+REFUSED_MAX: Final = 4096
+REFUSED_MS: Final = 10 * 60_000
+
+
+class Shelf:
+    """Obtained from :meth:`load`."""
+
+    def __init__(self, store: Store, judge: RecordJudge, room: Room) -> None:
+        self.index = DirectoryIndex(room)
+        self.judge = judge
+        self.on_welcome: Callable[[OpenedRecord], None] = lambda record: None
+        """Called with a record published here when it is accepted after all: time to tell others."""
+        self._store = store
+        self._deferred: OrderedDict[bytes, tuple[OpenedRecord, bool]] = OrderedDict()
+        self._refused: OrderedDict[bytes, int] = OrderedDict()
+
+    @classmethod
+    async def load(cls, store: Store, judge: RecordJudge, room: Room, run_blocking: RunBlocking) -> Shelf:
+        """The shelf as the store remembers it; what is no longer welcome is deleted."""
+        shelf = cls(store, judge, room)
+        rows = await directory_store.load(store)
+        await run_blocking(lambda: shelf._restore_all(rows))
+        kept = {held.record.data for held in shelf.index}
+        await directory_store.forget(store, [r.id for row in rows if row.data not in kept and (r := shelf._try(row))])
+        return shelf
+
+    def _try(self, row: directory_store.Row) -> OpenedRecord | None:
+        try:
+            return self.judge.open(row.data)
+        except RemoteError:
+            log.warning("a stored record no longer opens and is left alone")
+            return None
+
+    def _restore_all(self, rows: Sequence[directory_store.Row]) -> None:
+        for row in rows:
+            self._restore(row)
+
+    def _restore(self, row: directory_store.Row) -> None:
+        record = self._try(row)
+        if record is None:
+            return
+        answer = self.judge.admit(record, self.index.count(record))
+        if answer.verdict is Verdict.ACCEPT and self.index.has_room(record, verified=answer.verified):
+            self.index.put(record, verified=answer.verified, home=row.home)
+        elif answer.verdict is Verdict.DEFER:
+            self._defer(record, home=row.home)
+
+    def weigh(self, data: bytes) -> tuple[Admission, OpenedRecord | None]:
+        """The verdict on a record, without keeping it; the record is None exactly for REJECT."""
+        try:
+            record = self.judge.open(data)
+        except RemoteError as error:
+            return self.judge.broken(error), None
+        held = self.index.get(record.id)
+        same = held is not None and held.record.digest == record.digest
+        if not same and self.index.is_older(record):
+            return Admission(Verdict.IGNORE, "older"), record
+        answer = self.judge.admit(record, self.index.count(record))
+        if answer.verdict is Verdict.ACCEPT and not self.index.has_room(record, verified=answer.verified):
+            return Admission(Verdict.IGNORE, "full"), record
+        return answer, record
+
+    async def take(self, data: bytes, *, home: bool = False) -> tuple[Admission, OpenedRecord | None]:
+        """Judge a record and act on it: keep, hold back, or remember that it was refused.
+
+        Returns after the record is on the disk. DiskFullError leaves everything as it was.
+        """
+        answer, record = self.weigh(data)
+        if record is None:
+            return answer, None
+        if answer.verdict is Verdict.ACCEPT:
+            await self._keep(record, verified=answer.verified, home=home)
+        elif answer.verdict is Verdict.DEFER:
+            self._defer(record, home=home)
+        else:
+            self._refuse(record)
+        return answer, record
+
+    def is_wanted(self, record_id: bytes, seq: int, digest: bytes) -> bool:
+        """Whether sync should fetch a record that another node names."""
+        if digest in self._deferred or self._refused.get(digest, 0) > self.judge.clock.utc_ms():
+            return False
+        held = self.index.get(record_id)
+        return held is None or (seq >= held.record.seq and digest != held.record.digest)
+
+    async def reconsider(self) -> tuple[bytes, ...]:
+        """Judge again everything that the chain has a say in; the ids of records that are no longer welcome."""
+        self._refused.clear()
+        gone = await self._weed()
+        for record, home in list(self._deferred.values()):
+            self._deferred.pop(record.digest, None)
+            answer, _ = await self.take(record.data, home=home)
+            if answer.verdict is Verdict.ACCEPT and home:
+                self.on_welcome(record)
+        return gone
+
+    async def sweep(self) -> tuple[bytes, ...]:
+        """Forget what has expired; the ids."""
+        now = self.judge.clock.utc_ms()
+        over = self.index.over(now)
+        for record_id in over:
+            self.index.drop(record_id)
+        await directory_store.forget(self._store, over)
+        for record, _ in list(self._deferred.values()):
+            if record.expires <= now:
+                self._deferred.pop(record.digest, None)
+        return tuple(over)
+
+    def statistics(self) -> dict[str, int]:
+        return {**self.index.statistics(), "deferred": len(self._deferred), "refused": len(self._refused)}
+
+    async def _weed(self) -> tuple[bytes, ...]:
+        gone = []
+        for held in self.index:
+            record = held.record
+            if record.wallet is None:
+                continue
+            answer = self.judge.admit(record)
+            if answer.verdict is Verdict.ACCEPT:
+                if answer.verified != held.verified:
+                    self.index.put(record, verified=answer.verified, home=held.home)
+            elif answer.verdict is Verdict.IGNORE:
+                self.index.drop(record.id)
+                self._refuse(record)
+                gone.append(record.id)
+        await directory_store.forget(self._store, gone)
+        return tuple(gone)
+
+    async def _keep(self, record: OpenedRecord, *, verified: bool, home: bool) -> None:
+        held = self.index.get(record.id)
+        if held is not None and held.record.digest == record.digest:
+            home = home or held.home
+            if home == held.home:
+                return
+        await directory_store.save(self._store, record, home=home)
+        if not self._is_beaten(record):
+            self.index.put(record, verified=verified, home=home)
+
+    def _is_beaten(self, record: OpenedRecord) -> bool:
+        # Another task may have kept a newer one while the disk was busy.
+        held = self.index.get(record.id)
+        return held is not None and held.record.digest != record.digest and self.index.is_older(record)
+
+    def _defer(self, record: OpenedRecord, *, home: bool) -> None:
+        self._deferred[record.digest] = (record, home)
+        if len(self._deferred) > DEFERRED_MAX:
+            self._deferred.popitem(last=False)
+
+    def _refuse(self, record: OpenedRecord) -> None:
+        self._refused[record.digest] = self.judge.clock.utc_ms() + REFUSED_MS
+        if len(self._refused) > REFUSED_MAX:
+            self._refused.popitem(last=False)

@@ -1,0 +1,86 @@
+"""Directory nodes on real sockets, with gossip, for network and hostile tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from support.hosts import a_host, key_of
+from warmline.env import SystemClock, SystemRng, run_inline
+from warmline.net.gossip import Gossip, open_gossip
+from warmline.net.host import Libp2pHost
+from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
+from warmline.services.directory_judge import RecordJudge
+from warmline.store.store import MEMORY, Store, open_store
+from warmline_protocol.records.standing import StandingSource
+
+QUICK = DirectorySettings(sync_every=0.5, sync_gap=0.2, sweep_every=0.2, snapshot_age=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryNode:
+    host: Libp2pHost
+    gossip: Gossip | None
+    directory: Directory
+    store: Store
+
+    @property
+    def addr(self) -> str:
+        return self.host.addrs()[0]
+
+
+@asynccontextmanager
+async def a_directory(
+    name: str,
+    *,
+    standing: StandingSource | None = None,
+    gossip: bool = True,
+    clock: Any = None,
+    store: Store | None = None,
+    settings: DirectorySettings = QUICK,
+    operator: str | None = None,
+    offers: tuple[str, ...] = ("directory", "relay"),
+    chain: Any = None,
+    **changes: Any,
+) -> AsyncIterator[DirectoryNode]:
+    """One node whose key is ``key_of(name)``; ``changes`` are fields of the directory's settings."""
+    clock = clock or SystemClock()
+    rng = SystemRng()
+    async with (
+        a_host(name=name) as host,
+        _gossip(host, gossip) as speaks,
+        _store(store, clock) as kept,
+        open_directory(
+            host,
+            kept,
+            judge=RecordJudge(clock=clock, standing=standing),
+            key=key_of(name),
+            profile=NodeProfile(operator or f"{name} house", offers),
+            rng=rng,
+            run_blocking=run_inline,
+            gossip=speaks,
+            chain=chain,
+            settings=replace(settings, **changes),
+        ) as directory,
+    ):
+        yield DirectoryNode(host, speaks, directory, kept)
+
+
+@asynccontextmanager
+async def _gossip(host: Libp2pHost, wanted: bool) -> AsyncIterator[Gossip | None]:
+    if not wanted:
+        yield None
+        return
+    async with open_gossip(host) as gossip:
+        yield gossip
+
+
+@asynccontextmanager
+async def _store(store: Store | None, clock: Any) -> AsyncIterator[Store]:
+    if store is not None:
+        yield store
+        return
+    async with open_store(MEMORY, run_blocking=run_inline, clock=clock, rng=SystemRng()) as made:
+        yield made
