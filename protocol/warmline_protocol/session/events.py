@@ -1,0 +1,180 @@
+"""What a session tells the person, and what it asks of whoever drives it.
+
+Events are for people (and the programs that show them); outputs are for the driver. Message states, exactly:
+
+``waiting``    in the outbox; no node holds it yet
+``held``       receipted by the nodes named in ``by``; not yet delivered
+``delivered``  the other side's client has it (rooms: the host has it, or a member has the host's)
+``expired``    it was offered until its time ran out; nobody acknowledged it
+``refused``    it will not go; ``why`` says why
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+State: TypeAlias = Literal["waiting", "held", "delivered", "expired", "refused"]
+FINAL: frozenset[State] = frozenset({"delivered", "expired", "refused"})
+
+
+@dataclass(frozen=True, slots=True)
+class MessageState:
+    """Where one of this side's messages is. ``by``: the nodes that hold it, or who has it."""
+
+    id: bytes
+    state: State
+    by: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextReceived:
+    """``signed``: the supporter's signature verified. ``late``: later messages were shown before it."""
+
+    id: bytes
+    sender: bytes
+    name: str
+    text: str
+    sent_ms: int
+    signed: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Messages of the other side that will not come, or not in their place."""
+
+    sender: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Somebody is here. For the seeker the first one is the supporter, after its statement verified."""
+
+    member: bytes
+    name: str
+    avatar: bytes
+    host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """``why``: left, blocked, closed, removed."""
+
+    member: bytes
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAway:
+    """A message has been held for a while and nobody fetched it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBack:
+    """Something came from the other side again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """The room's host has been silent for two minutes: nothing can be said until it is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """The host is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessorNamed:
+    """The host hands over: this member opens the next group."""
+
+    member: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfStep:
+    """This side lost the thread (a fork, a lost commit): say Hello again with the same attempt id."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end. ``why``: left, peer left, removed, host gone, unproven, declined, busy, stale, no answer."""
+
+    why: str
+
+
+Event: TypeAlias = (
+    MessageState
+    | TextReceived
+    | Gap
+    | Joined
+    | Left
+    | PeerAway
+    | PeerBack
+    | ReadOnly
+    | Writable
+    | SuccessorNamed
+    | OutOfStep
+    | Closed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Append ``cells``, together, to the peer's queue number ``route`` (rooms: 0 is the log, with its ``fence``).
+
+    Answer with ``receipted(token, ...)`` or ``append_failed(token, ...)``.
+    """
+
+    token: int
+    route: int
+    cells: tuple[bytes, ...]
+    fence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AppendCommit:
+    """Append the commit that ends an epoch and switch the log to ``fence`` and the new keys, in one step."""
+
+    token: int
+    cells: tuple[bytes, ...]
+    fence: int
+    send_key: bytes
+    read_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AppendControl:
+    """Append to a member's own reply queues (each address in turn until one takes it)."""
+
+    token: int
+    addresses: tuple[bytes, ...]
+    cells: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UseKeys:
+    """The log's keys changed: append and read with these from now on."""
+
+    fence: int
+    send_key: bytes
+    read_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UseLog:
+    """The room's log is at another address now: read it from ``after``."""
+
+    address: bytes
+    incarnation: bytes
+    after: int
+
+
+Output: TypeAlias = Append | AppendCommit | AppendControl | UseKeys | UseLog

@@ -1,0 +1,153 @@
+"""What members say to each other inside MLS.
+
+Every message is an :class:`Inner`: the sender's counter, its floor, and a body. Counters number what must arrive
+(texts, names, a farewell); what need not (acks, heartbeats) has counter 0. The floor is the lowest counter that the
+sender has not given up: a receiver need not wait for anything below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from warmline_protocol import limits
+from warmline_protocol.wire import U53, Bytes16, Bytes32, OneOf, Size, from_wire, message, to_wire
+
+Name: TypeAlias = Annotated[str, Size(1, limits.NAME_MAX)]
+Avatar: TypeAlias = Annotated[bytes, Size(limits.AVATAR_SIZE, limits.AVATAR_SIZE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A supporter's signature over one message: what a panel can verify, and nobody else can make."""
+
+    previous: Bytes32
+    salt: Bytes16
+    signature: Annotated[bytes, Size(64, 64)]
+
+
+@message("inner")
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """``seen`` is, in rooms, the log position up to which the sender has read."""
+
+    id: Bytes16
+    counter: U53
+    floor: U53
+    sent_ms: U53
+    body: Annotated[bytes, Size(1, 16 * 1024)]
+    seen: U53 | None = None
+    evidence: Evidence | None = None
+
+
+@message("introduce")
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """The name and avatar that the sender goes by here. A supporter's name comes with its Welcome instead."""
+
+    name: Name
+    avatar: Avatar
+
+
+@message("text")
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: Annotated[str, Size(1, limits.TEXT_MAX)]
+
+
+@message("ack")
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """End to end: all counters up to ``upto`` arrived, and those in ``beyond``."""
+
+    upto: U53
+    beyond: Annotated[tuple[U53, ...], Size(0, 64)]
+
+
+@message("undecryptable")
+@dataclass(frozen=True, slots=True)
+class Undecryptable:
+    """These arrived and did not open: seal them again, in the epoch that is now."""
+
+    counters: Annotated[tuple[U53, ...], Size(1, 64)]
+
+
+@message("leave")
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The sender is gone for good."""
+
+    why: Annotated[str, OneOf("left", "blocked", "closed")]
+
+
+@message("seen")
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Nothing to say but ``Inner.seen``."""
+
+
+@message("heartbeat")
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The host is there. A member whose digest differs is out of step and says Hello again."""
+
+    epoch: U53
+    digest: Bytes16
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A member as the host introduces it."""
+
+    member: Bytes16
+    name: Name
+    avatar: Avatar
+
+
+@message("roster")
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """The host names everybody, after each join: late joiners cannot read what was said before."""
+
+    people: Annotated[tuple[Person, ...], Size(1, limits.ROOM_MEMBERS_MAX)]
+
+
+@message("handover")
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The host names the member who opens the next group."""
+
+    member: Bytes16
+
+
+Body: TypeAlias = Introduce | Text | Ack | Undecryptable | Leave | Seen | Heartbeat | Roster | Handover
+_BODIES: tuple[type[Body], ...] = (
+    Introduce,
+    Text,
+    Ack,
+    Undecryptable,
+    Leave,
+    Seen,
+    Heartbeat,
+    Roster,
+    Handover,
+)
+_INNER_MAX = 20 * 1024
+
+
+def pack_inner(inner: Inner) -> bytes:
+    """Bytes for MLS to seal."""
+    return to_wire(inner)
+
+
+def unpack_inner(data: bytes) -> Inner:
+    """The inverse; RemoteError for anything else."""
+    return from_wire(data, (Inner,), max_size=_INNER_MAX)
+
+
+def pack_body(body: Body) -> bytes:
+    return to_wire(body)
+
+
+def unpack_body(data: bytes) -> Body:
+    return from_wire(data, _BODIES, max_size=_INNER_MAX)

@@ -1,0 +1,189 @@
+"""What this side has said and must account for: no entry leaves unexplained.
+
+An entry is kept until the other side acknowledged it, until its time ran out, or until it cannot go any more, and
+the person hears which. It knows which node holds it and where it is on its way, not how: routes are numbers here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmline_protocol import limits
+from warmline_protocol.errors import UsageError
+from warmline_protocol.session.events import FINAL, MessageState, State
+from warmline_protocol.session.messages import Evidence
+from warmline_protocol.wire import pack, unpack
+
+UNSEALED = -1
+
+
+def retry_pause(tries: int) -> int:
+    """Milliseconds to wait after so many failures."""
+    return min(limits.RETRY_FIRST_MS << min(tries - 1, 16), limits.RETRY_MAX_MS)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One numbered message of this side, and what has become of it."""
+
+    id: bytes
+    counter: int
+    body: bytes
+    created_ms: int
+    expires_ms: int
+    told: bool
+    """Whether the person hears of its state: texts yes, names and farewells no."""
+    evidence: Evidence | None = None
+    state: State = "waiting"
+    sealed: bytes = b""
+    sealed_epoch: int = UNSEALED
+    fixed: tuple[tuple[bytes, ...], ...] = ()
+    """Cells per route that may not be sealed again: a commit's key is gone soon after."""
+    holders: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    """Route to (node, incarnation of its log)."""
+    in_flight: set[int] = field(default_factory=set)
+    next_ms: dict[int, int] = field(default_factory=dict)
+    tries: dict[int, int] = field(default_factory=dict)
+    offered_ms: int = 0
+    seq: int = 0
+    """Rooms: where it stands in the log; 0 while it does not."""
+
+    @property
+    def open(self) -> bool:
+        return self.state not in FINAL
+
+    def unseal(self) -> None:
+        """Seal it anew and offer it again everywhere: what was offered does not open."""
+        self.sealed, self.sealed_epoch = b"", UNSEALED
+        self.holders.clear()
+        self.in_flight.clear()
+        self.next_ms.clear()
+
+
+class Outbox:
+    """Entries by counter, oldest first. ``news`` gathers the state changes that the person should hear of."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.next_counter = 1
+        self.news: list[MessageState] = []
+
+    def add(self, id: bytes, body: bytes, now_ms: int, *, told: bool, evidence: Evidence | None = None) -> Entry:
+        """Number a message. :class:`UsageError` when too many are still open."""
+        if len(self.entries) >= limits.OUTBOX_MAX:
+            raise UsageError(
+                f"{limits.OUTBOX_MAX} messages are still on their way",
+                hint="Wait until some are delivered, or until they expire.",
+            )
+        entry = Entry(id, self.next_counter, body, now_ms, now_ms + limits.MESSAGE_TTL_MS, told, evidence)
+        self.next_counter += 1
+        self.entries[entry.counter] = entry
+        self._tell(entry)
+        return entry
+
+    @property
+    def floor(self) -> int:
+        """The lowest counter that may still arrive."""
+        return next(iter(self.entries), self.next_counter)
+
+    def settle(self, entry: Entry, state: State, *, by: tuple[str, ...] = (), why: str = "") -> None:
+        """Give an entry its state; a final one ends it."""
+        if not entry.open:
+            return
+        entry.state = state
+        if not entry.open:
+            self.entries.pop(entry.counter, None)
+        self._tell(entry, by, why)
+
+    def _tell(self, entry: Entry, by: tuple[str, ...] = (), why: str = "") -> None:
+        if entry.told:
+            self.news.append(MessageState(entry.id, entry.state, by, why))
+
+    def held(self, entry: Entry, route: int, node: str, incarnation: bytes) -> None:
+        """A node receipted it."""
+        entry.in_flight.discard(route)
+        entry.holders[route] = (node, incarnation)
+        entry.tries.pop(route, None)
+        self.settle(entry, "held", by=tuple(node for node, _ in entry.holders.values()))
+
+    def failed(self, entry: Entry, route: int, now_ms: int) -> None:
+        """A try failed; the next one waits twice as long."""
+        entry.in_flight.discard(route)
+        tries = entry.tries[route] = entry.tries.get(route, 0) + 1
+        entry.next_ms[route] = now_ms + retry_pause(tries)
+
+    def log_restarted(self, route: int, incarnation: bytes) -> None:
+        """The log behind ``route`` has a new life: what its old one held may be gone."""
+        for entry in self.entries.values():
+            held = entry.holders.get(route)
+            if held is not None and held[1] != incarnation:
+                del entry.holders[route]
+                entry.next_ms.pop(route, None)
+
+    def acknowledge(self, upto: int, beyond: tuple[int, ...], by: tuple[str, ...]) -> None:
+        """The other side has these."""
+        for counter in [each for each in self.entries if each <= upto or each in beyond]:
+            self.settle(self.entries[counter], "delivered", by=by)
+
+    def expire(self, now_ms: int) -> None:
+        for entry in [each for each in self.entries.values() if now_ms >= each.expires_ms]:
+            self.settle(entry, "expired", why="nobody fetched it in time")
+
+    def refuse_all(self, why: str) -> None:
+        """Nothing that is open can go any more."""
+        for entry in list(self.entries.values()):
+            self.settle(entry, "refused", why=why)
+
+    def take_news(self) -> list[MessageState]:
+        news, self.news = self.news, []
+        return news
+
+    def to_fields(self) -> dict[str, Any]:
+        return {"next": self.next_counter, "entries": [_entry_fields(each) for each in self.entries.values()]}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Outbox:
+        """What was on its way at the snapshot is offered again: receivers drop doubles."""
+        outbox = cls()
+        outbox.next_counter = fields["next"]
+        outbox.entries = {each["counter"]: _entry(each) for each in fields["entries"]}
+        return outbox
+
+
+def _entry_fields(entry: Entry) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": entry.id,
+        "counter": entry.counter,
+        "body": entry.body,
+        "created": entry.created_ms,
+        "expires": entry.expires_ms,
+        "told": entry.told,
+        "state": entry.state,
+        "sealed": entry.sealed,
+        "epoch": entry.sealed_epoch,
+        "fixed": [list(cells) for cells in entry.fixed],
+        "holders": [[route, node, incarnation] for route, (node, incarnation) in sorted(entry.holders.items())],
+        "seq": entry.seq,
+    }
+    if entry.evidence is not None:
+        fields["evidence"] = pack(entry.evidence)
+    return fields
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
+    return Entry(
+        id=fields["id"],
+        counter=fields["counter"],
+        body=fields["body"],
+        created_ms=fields["created"],
+        expires_ms=fields["expires"],
+        told=fields["told"],
+        evidence=unpack(Evidence, fields["evidence"]) if "evidence" in fields else None,
+        state=fields["state"],
+        sealed=fields["sealed"],
+        sealed_epoch=fields["epoch"],
+        fixed=tuple(tuple(cells) for cells in fields["fixed"]),
+        holders={route: (node, incarnation) for route, node, incarnation in fields["holders"]},
+        seq=fields["seq"],
+    )
