@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from warmline.chain.artefact import artefact
+from warmline.chain.events import decode_log, topics
 from warmline.chain.manifest import Manifest
 from warmline.chain.provider import Rpc, web3_over
 from warmline_protocol.errors import UsageError
+from warmline_protocol.records.standing_ledger import Event
 
 if TYPE_CHECKING:
     from web3.contract import AsyncContract
@@ -111,6 +113,7 @@ class Contracts:
 
     def __init__(self, rpc: Rpc, manifest: Manifest) -> None:
         self.manifest = manifest
+        self._rpc = rpc
         self._web3 = web3_over(rpc)
         self._made: dict[str, AsyncContract] = {}
 
@@ -145,6 +148,9 @@ class Contracts:
 
     async def credential_of(self, issuer: bytes, holder: bytes, type_id: bytes) -> CredentialState:
         return CredentialState(*await self._view("CredentialRegistry", "credentialOf", issuer, holder, type_id))
+
+    async def is_valid_from(self, issuer: bytes, holder: bytes, type_id: bytes) -> bool:
+        return bool(await self._view("CredentialRegistry", "isValidFrom", issuer, holder, type_id))
 
     async def issuer_admitted(self, issuer: bytes) -> bool:
         return bool((await self._view("CredentialRegistry", "issuerOf", issuer))[0])
@@ -193,7 +199,18 @@ class Contracts:
     async def exiting_of(self, supporter: bytes) -> int:
         return int(await self._view("SupporterBond", "exitingOf", supporter))
 
-    # -- both kinds
+    # -- all of them
+
+    async def events_of(self, contract: str, subject: bytes) -> list[Event]:
+        """The events of `contract` whose first indexed field is `subject`, oldest first."""
+        wanted = {
+            "address": "0x" + self.manifest.address(contract).hex(),
+            "topics": [topics(), "0x" + subject.hex().rjust(64, "0")],
+            "fromBlock": hex(self.manifest.start_block),
+            "toBlock": "latest",
+        }
+        events = (decode_log(log, self.manifest.names()) for log in await self._rpc.call("eth_getLogs", wanted))
+        return [event for event in events if event is not None]
 
     def _contract(self, name: str) -> AsyncContract:
         if name not in self._made:

@@ -84,7 +84,7 @@ async def _serve(
     listeners: Sequence[trio.SocketListener],
 ) -> AsyncIterator[DevChain]:
     chain, replayed = await run_blocking(lambda: _open_chain(journal, clock))
-    manifest_path = settings.data / "manifest.json"
+    manifest_path = settings.data.resolve() / "manifest.json"
     manifest = parse_manifest(chain.manifest, "the dev chain")
     await run_blocking(lambda: _write_file(manifest_path, manifest.to_json()))
     host, port = listeners[0].socket.getsockname()[:2]

@@ -1,7 +1,7 @@
 """The node's `StandingSource`: `open_chain`, and the source of a node that has no chain.
 
-Finality depends on the chain: the embedded dev chain never reorganises, so one confirmation is enough there; a live
-chain says itself which block is `finalized`.
+Finality is the chain's own word, its `finalized` tag: the embedded dev chain never reorganises and says "the newest
+block". A chain without the tag needs `confirmations` in the configuration.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from warmline.chain.manifest import Manifest, read_manifest
 from warmline.chain.provider import is_loopback, open_rpc
 from warmline.env import Clock, RunBlocking
 from warmline.store.store import Store
-from warmline_protocol.limits import DEV_CHAIN_ID, STANDING_AGE_MAX_S
+from warmline_protocol.limits import STANDING_AGE_MAX_S
 from warmline_protocol.records.standing import ChainHead, Standing
 
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """An empty `url` means: no chain. `confirmations` None: one on the dev chain, the `finalized` tag elsewhere.
-    `poll_s` None: half a second on loopback, 6 s elsewhere."""
+    """An empty `url` means: no chain. `confirmations`: a block is final once that many, itself included, are on it;
+    None: the chain's `finalized` tag. `poll_s` None: half a second on loopback, 6 s elsewhere."""
 
     url: str = ""
     manifest: Path | Manifest | None = None
@@ -151,7 +151,7 @@ async def open_chain(
     manifest = await _manifest(config, run_blocking)
     chain = FollowedChain(manifest.chain_id, clock)
     async with open_rpc(config.url, deadline_s=config.deadline_s) as rpc, trio.open_nursery() as nursery:
-        settings = _settings(config, manifest)
+        settings = _settings(config)
         chain._follower = follower = Follower(rpc, manifest, store, settings, chain._moved)
         await follower.resume()
         nursery.start_soon(follower.run, name="chain follower")
@@ -171,9 +171,5 @@ async def _manifest(config: ChainConfig, run_blocking: RunBlocking) -> Manifest:
             return await run_blocking(partial(read_manifest, path))
 
 
-def _settings(config: ChainConfig, manifest: Manifest) -> FollowSettings:
-    confirmations = config.confirmations
-    if confirmations is None and manifest.chain_id == DEV_CHAIN_ID:
-        confirmations = 1
-    poll_s = config.poll_s or (0.5 if is_loopback(config.url) else 6.0)
-    return FollowSettings(confirmations, poll_s)
+def _settings(config: ChainConfig) -> FollowSettings:
+    return FollowSettings(config.confirmations, config.poll_s or (0.5 if is_loopback(config.url) else 6.0))

@@ -186,9 +186,12 @@ def _decode_error(data: bytes) -> tuple[str | None, tuple[Any, ...]]:
         return None, ()
     name, types = found
     try:
-        return name, decode(types, data[4:])
+        arguments = decode(types, data[4:])
     except ValueError:
-        return name, ()
+        return None, ()
+    return name, tuple(
+        shown(bytes.fromhex(one[2:])) if kind == "address" else one for kind, one in zip(types, arguments, strict=True)
+    )
 
 
 @cache
