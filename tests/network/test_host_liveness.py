@@ -53,19 +53,21 @@ async def test_a_stopped_peer_is_disconnected(how: signal.Signals, which: int) -
 
 async def test_lost_peers_are_replaced_and_redialled(three: list[Child]) -> None:
     addrs = [child.facts["addrs"][0] for child in three]
-    async with a_host(listen=(), **BRISK) as host:
-        async with open_keeper(host, QUICK, candidates=lambda: addrs, rng=SeededRng(1)) as keeper:
-            with trio.fail_after(PATIENCE):
-                await keeper.wait_degree(2)
-            assert len(host.peers()) == 2
-            lost = host.peers()[0]
-            victim = next(child for child in three if child.facts["peer"] == lost)
-            victim.signal(signal.SIGSTOP)
-            with trio.fail_after(PATIENCE):
-                await until_gone(host, lost)
-                await keeper.wait_degree(2)
-            assert lost not in host.peers()
-            assert len(host.peers()) == 2
+    async with (
+        a_host(listen=(), **BRISK) as host,
+        open_keeper(host, QUICK, candidates=lambda: addrs, rng=SeededRng(1)) as keeper,
+    ):
+        with trio.fail_after(PATIENCE):
+            await keeper.wait_degree(2)
+        assert len(host.peers()) == 2
+        lost = host.peers()[0]
+        victim = next(child for child in three if child.facts["peer"] == lost)
+        victim.signal(signal.SIGSTOP)
+        with trio.fail_after(PATIENCE):
+            await until_gone(host, lost)
+            await keeper.wait_degree(2)
+        assert lost not in host.peers()
+        assert len(host.peers()) == 2
 
 
 async def test_a_peer_that_comes_back_is_dialled_again() -> None:

@@ -25,6 +25,7 @@ from libp2p.abc import INetStream, ITransport
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
 from multiaddr import Multiaddr
 
 from warmline.env import Clock, Rng
@@ -46,6 +47,8 @@ log = logging.getLogger("warmline.net")
 
 OPEN_DEADLINE: Final = 15.0
 """Seconds to open a channel, the negotiation of its protocol included."""
+KNOWN_FOR: Final = 2 * 3600
+"""Seconds that an address which worked is kept for dialling again; as long as the library keeps identified ones."""
 CLOSE_DEADLINE: Final = 5.0
 """Seconds for closing all connections when the host ends."""
 
@@ -129,6 +132,8 @@ class Libp2pHost:
                 f"no connection to {where} ({type(error).__name__})",
                 hint="Check that the node runs there and that the peer id at the end of the address is its own.",
             ) from error
+        if not self.settings.private:
+            self.raw.get_peerstore().add_addr(_id(peer), where, KNOWN_FOR)
 
     async def disconnect(self, peer: str) -> None:
         with trio.move_on_after(CLOSE_DEADLINE):
@@ -187,8 +192,20 @@ class Libp2pHost:
         self.raw.remove_stream_handler(TProtocol(protocol))
 
     def _peer_changed(self, peer: str, connected: bool) -> None:
+        if not connected:
+            self._forget_guest(_id(peer))
         for watcher in self._watchers:
             watcher(peer, connected)
+
+    def _forget_guest(self, peer: ID) -> None:
+        """Clients' throw-away identities come by the thousand; a peer that told no address leaves no trace."""
+        peerstore = self.raw.get_peerstore()
+        try:
+            known = bool(peerstore.addrs(peer))
+        except PeerStoreError:
+            known = False
+        if not known:
+            cast(Any, peerstore).peer_data_map.pop(peer, None)
 
 
 @asynccontextmanager

@@ -59,11 +59,11 @@ class BoundedYamux(Yamux):
         cancelled; a peer that takes nothing for ``ping_deadline`` is silent and loses the connection.
         """
         async with self._write_lock:
-            with trio.CancelScope(shield=True), trio.move_on_after(self.ping_deadline):
+            with trio.CancelScope(shield=True), trio.move_on_after(self.ping_deadline) as late:
                 await self.secured_conn.write(data)
-                return
+        if late.cancelled_caught:
             await self._hang_up()
-        raise MuxedStreamError("the peer takes nothing")
+            raise MuxedStreamError("the peer takes nothing")
 
     async def _measure_rtt_loop(self) -> None:
         """The library's own task of this name measures only; ours also ends what does not answer."""

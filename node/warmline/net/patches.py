@@ -47,6 +47,7 @@ def apply() -> None:
     muxer.use_patient_streams()
     contain_connections()
     read_in_small_pieces()
+    read_lengths_from_the_buffer()
     find_parent_task_fast()
     sweep_caches_without_threads()
 
@@ -217,6 +218,42 @@ def read_in_small_pieces() -> None:
     read_exactly.__defaults__ = (READS_MAX,)
 
 
+def read_lengths_from_the_buffer() -> None:
+    """utils/varint.py ``decode_uvarint_from_stream`` asks the stream for one byte at a time, each with locks and a
+    window update: a third of the cost of a gossip message. What is buffered already is taken at once.
+    """
+    from libp2p.exceptions import ParseError
+    from libp2p.io.utils import read_exactly
+    from libp2p.utils import varint
+
+    async def decode(reader: Any) -> int:
+        value = 0
+        for shift in range(0, 64, 7):
+            byte = _buffered_byte(reader)
+            if byte is None:
+                byte = (await read_exactly(reader, 1))[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value >= 1 << 64:
+                    break
+                return value
+        raise ParseError("a length of more than 64 bits")
+
+    _set(varint, "decode_uvarint_from_stream", decode)
+
+
+def _buffered_byte(reader: Any) -> int | None:
+    """The next byte of a Yamux stream if it is here already."""
+    stream = getattr(reader, "muxed_stream", None)
+    if not isinstance(stream, muxer.PatientStream):
+        return None
+    buffer = stream.conn.stream_buffers.get(stream.stream_id)
+    if not buffer:
+        return None
+    stream._pending_recv_release += 1  # credited with the next real read
+    return buffer.pop(0)
+
+
 def own_dht_protocol(protocol: str) -> None:
     """kad_dht/kad_dht.py ignores ``protocol_prefix``: every module speaks ``/ipfs/kad/1.0.0``, so our DHT would mix
     with the public one. Call before the first ``KadDHT`` is made; one protocol per process.
@@ -291,12 +328,8 @@ def _sweeping(add: Callable[[Any, bytes], bool]) -> Callable[[Any, bytes], bool]
     return add_and_sweep
 
 
-def kad_under_our_name(protocol: str, frame_max: int) -> None:
-    """kad_dht: ``protocol_prefix=`` is ignored (kad_dht.py:340 and five modules use the constant ``/ipfs/kad/1.0.0``),
-    and a frame of 4 MiB is read from anybody. Both constants are replaced where they were imported.
-    """
-    from libp2p.kad_dht import common, kad_dht, peer_routing, provider_store, value_store
+def bound_kad_frames(most: int) -> None:
+    """kad_dht/kad_dht.py reads frames of 4 MiB from anybody who asks; the largest honest one has a few hundred KiB."""
+    from libp2p.kad_dht import kad_dht
 
-    for module in (common, kad_dht, peer_routing, provider_store, value_store):
-        module.PROTOCOL_ID = protocol  # type: ignore[assignment]
-        module.MAX_DHT_MESSAGE_SIZE = frame_max
+    _set(kad_dht, "MAX_DHT_MESSAGE_SIZE", most)

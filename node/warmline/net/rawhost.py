@@ -80,8 +80,8 @@ def build_raw(
         enable_metrics=False,
         enable_connection_tracking=False,
         enable_memory_limits=False,
-        # Five failed handshakes by anybody would close the node to everybody for a minute.
         enable_circuit_breaker=False,
+        # Reaching a limit would lower it, for everybody, when somebody hostile reaches it.
         enable_graceful_degradation=False,
         enable_rate_limiting=False,
     )
