@@ -1,0 +1,384 @@
+"""The DHT of nodes: where a record's home node puts it, and who holds the directory's shards.
+
+The library answers (:mod:`warmline.net.dht_server`); asking is our own lookup, the same that clients run, because the
+stock one returns its local copy without asking, gives up on the first progress-free round, and counts one provider
+twenty times. So ``get`` always asks the network, its own copy being one answer among others; ``find_providers``
+names each provider once.
+
+Nobody but the home node puts a record: values and claims of ours are told again by our own timer, other people's
+never are, and a sweep drops what the validator no longer takes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from warmline.net import patches
+from warmline.net.dht_lookup import ask_in_time, drive, exchange
+from warmline.net.dht_server import (
+    CONTENT_SIZE,
+    BoundedProviders,
+    BoundedValues,
+    InjectedValidator,
+    SafeKadDHT,
+    Select,
+    Validate,
+)
+from warmline.net.host import Libp2pHost
+from warmline_protocol import limits
+from warmline_protocol.errors import RemoteError, UnreachableError, UsageError, WorldError
+from warmline_protocol.kad import PROTOCOL, KadMessage, KadPeer, KadRecord, KadType
+from warmline_protocol.keys import base58_decode
+from warmline_protocol.lookup import Contact, Found, Lookup
+
+NAMESPACE = "warm"
+"""Keys are ``/warm/<hex record id>``."""
+IDENTIFY_SECONDS = 15.0
+"""How long a new peer may take to say what it serves."""
+ADDRS_TRIED = 3
+
+log = logging.getLogger("warmline.net")
+
+__all__ = ["Dht", "DhtSettings", "open_dht"]
+
+
+@dataclass(frozen=True, slots=True)
+class DhtSettings:
+    """Times in seconds, sizes in bytes."""
+
+    k: int = limits.KAD_K
+    alpha: int = limits.KAD_ALPHA
+    query_seconds: float = 10.0
+    lookup_seconds: float = 60.0
+    refresh_seconds: float = 600.0
+    republish_seconds: float = 3600.0
+    provide_seconds: float = 1800.0
+    provider_lifetime: float = 3 * 3600.0
+    sweep_seconds: float = 60.0
+    values: int = 8192
+    values_bytes: int = 64 * 1024 * 1024
+    provider_keys: int = 4096
+    providers_per_key: int = 64
+
+
+class Dht:
+    """Puts, gets, provides and finds; obtained from :func:`open_dht`."""
+
+    def __init__(self, host: Libp2pHost, settings: DhtSettings, validate: Validate, select: Select) -> None:
+        raw: Any = host.raw
+        self._host = host
+        self._settings = settings
+        self._validate = validate
+        self._select = select
+        self._values = BoundedValues(raw, most=settings.values, most_bytes=settings.values_bytes)
+        self._providers = BoundedProviders(
+            raw,
+            host.rng,
+            most_keys=settings.provider_keys,
+            per_key=settings.providers_per_key,
+            seconds=settings.provider_lifetime,
+        )
+        validator = InjectedValidator(validate, select)
+        self._kad = SafeKadDHT(raw, NAMESPACE, validator, self._values, self._providers)
+        self._table = self._kad.routing_table
+        self._own_values: dict[str, bytes] = {}
+        self._own_content: set[bytes] = set()
+        self._changed = trio.Event()
+
+    # --- values ---
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Store ``value`` at the k closest nodes and keep it there by our own timer; how many took it.
+
+        Raises what the validator raises where ``value`` is not valid under ``key``.
+        """
+        self._check_key(key)
+        if len(value) > limits.KAD_VALUE_MAX:
+            raise UsageError(f"a DHT value of {len(value)} bytes where {limits.KAD_VALUE_MAX} are allowed")
+        self._validate(key, value)
+        self._own_values[key] = value
+        return await self._put(key, value)
+
+    async def _put(self, key: str, value: bytes) -> int:
+        raw = key.encode()
+        self._values.keep(raw, value)
+        message = KadMessage(KadType.PUT_VALUE, raw, record=KadRecord(raw, value))
+        return await self._tell_closest(raw, message)
+
+    async def get(self, key: str) -> bytes | None:
+        """The best valid value that the network holds now, or None.
+
+        Our own copy counts as one answer; where the network's is better it replaces ours.
+        """
+        self._check_key(key)
+        raw = key.encode()
+        found = await self._look_up(KadType.GET_VALUE, raw)
+        values = [value for _, value in found.values if self._valid(key, value)]
+        held = self._values.get(raw)
+        if held is not None and self._valid(key, held.value):
+            values.append(held.value)
+        if not values:
+            return None
+        best = values[self._select(key, values)] if len(values) > 1 else values[0]
+        if held is not None:
+            self._values.keep(raw, best)
+        return best
+
+    def drop(self, key: str) -> None:
+        """Stop telling ``key`` and forget our copy; copies elsewhere end with their record."""
+        self._own_values.pop(key, None)
+        self._values.remove(key.encode())
+
+    # --- providers ---
+
+    async def provide(self, content: bytes) -> int:
+        """Say, now and by our own timer, that this node holds ``content`` (32 bytes); how many nodes heard it."""
+        if len(content) != CONTENT_SIZE:
+            raise UsageError(f"a content key has {CONTENT_SIZE} bytes")
+        self._own_content.add(content)
+        addrs = tuple(Multiaddr(addr).to_bytes() for addr in self._host.addrs())
+        me = KadPeer(base58_decode(self._host.peer_id), addrs)
+        return await self._tell_closest(content, KadMessage(KadType.ADD_PROVIDER, content, providers=(me,)))
+
+    def unprovide(self, content: bytes) -> None:
+        """Stop saying so."""
+        self._own_content.discard(content)
+
+    async def find_providers(self, content: bytes) -> tuple[str, ...]:
+        """Peer ids of everybody who claims to hold ``content``, each once, ourselves not; claims are not proof."""
+        found = await self._look_up(KadType.GET_PROVIDERS, content)
+        local = (str(info.peer_id) for info in self._providers.get_providers(content))
+        named = {contact.peer_id for contact in found.providers}.union(local)
+        return tuple(sorted(named - {self._host.peer_id}))
+
+    # --- nodes ---
+
+    async def find_node(self, peer: str) -> Contact | None:
+        """Where ``peer`` is said to be."""
+        found = await self._look_up(KadType.FIND_NODE, base58_decode(peer))
+        return next((contact for contact in found.closest if contact.peer_id == peer), None)
+
+    def peers(self) -> tuple[str, ...]:
+        """The routing table."""
+        return tuple(sorted(str(peer) for peer in self._table.get_peer_ids()))
+
+    async def wait_peers(self, count: int = 1) -> None:
+        """Until the routing table holds ``count`` peers."""
+        while self._table.size() < count:
+            await self._changed.wait()
+
+    def statistics(self) -> dict[str, int]:
+        """What is held now."""
+        return {
+            "peers": self._table.size(),
+            "values": len(self._values.store),
+            "values_bytes": self._values.bytes(),
+            "provider_keys": self._providers.size(),
+            "own_values": len(self._own_values),
+            "own_content": len(self._own_content),
+        }
+
+    # --- asking ---
+
+    async def _look_up(self, kind: KadType, key: bytes) -> Found:
+        lookup = Lookup(
+            kind,
+            key,
+            [self._contact(peer) for peer in self._table.find_local_closest_peers(key, self._settings.k)],
+            own_id=self._host.peer_id,
+            k=self._settings.k,
+            alpha=self._settings.alpha,
+        )
+        settings = self._settings
+        return await drive(lookup, self._ask, query_seconds=settings.query_seconds, seconds=settings.lookup_seconds)
+
+    async def _tell_closest(self, key: bytes, message: KadMessage) -> int:
+        # FIND_NODE takes peer ids only; the two lookups by key name the closest nodes as well.
+        kind = KadType.GET_VALUE if message.type is KadType.PUT_VALUE else KadType.GET_PROVIDERS
+        found = await self._look_up(kind, key)
+        took = 0
+        slots = trio.CapacityLimiter(self._settings.alpha)
+
+        async def tell(contact: Contact) -> None:
+            nonlocal took
+            async with slots:
+                answer = await ask_in_time(self._ask, contact, message, self._settings.query_seconds)
+            took += answer is not None and answer.type is message.type and answer.key == message.key
+
+        async with trio.open_nursery() as nursery:
+            for contact in found.closest:
+                nursery.start_soon(tell, contact)
+        return took
+
+    async def _ask(self, contact: Contact, message: KadMessage) -> KadMessage:
+        peer, seconds = ID.from_string(contact.peer_id), self._settings.query_seconds
+        try:
+            await self._reach(contact)
+            channel = await self._host.open_channel(
+                contact.peer_id, PROTOCOL, max_frame=limits.KAD_MESSAGE_MAX, deadline=seconds
+            )
+        except (RemoteError, WorldError):
+            self._table.remove_peer(peer)
+            raise
+        answer = await exchange(channel, message, deadline=seconds)  # a refused question is no reason to forget it
+        await self._admit(peer)
+        return answer
+
+    async def _reach(self, contact: Contact) -> None:
+        if self._host.is_connected(contact.peer_id):
+            return
+        for addr in self._dialable(contact.addrs)[:ADDRS_TRIED]:
+            try:
+                await self._host.connect(addr)
+            except (RemoteError, WorldError):
+                continue
+            return
+        raise UnreachableError("no address of a DHT peer answered")
+
+    def _dialable(self, addrs: tuple[str, ...]) -> list[str]:
+        """A node on the open network is not sent to dial inside somebody's private one."""
+        inside = not any(_is_global(addr) for addr in self._host.addrs())
+        return [addr for addr in addrs if inside or _is_global(addr)]
+
+    def _contact(self, peer: ID) -> Contact:
+        info = self._table.get_peer_info(peer)
+        addrs = info.addrs if info is not None else []
+        texts = (str(addr) for addr in addrs)
+        return Contact(str(peer), tuple(t if "/p2p/" in t else f"{t}/p2p/{peer}" for t in texts))
+
+    def _check_key(self, key: str) -> None:
+        if not key.startswith(f"/{NAMESPACE}/") or len(key.encode()) > limits.KAD_KEY_MAX:
+            raise UsageError(f"a DHT key is /{NAMESPACE}/<hex record id>, not {key[:80]!r}")
+
+    def _valid(self, key: str, value: bytes) -> bool:
+        try:
+            self._validate(key, value)
+        except Exception:  # noqa: BLE001 - whatever a validator raises, its meaning is no
+            return False
+        return True
+
+    # --- keeping the table ---
+
+    async def meet(self, peer: str) -> None:
+        """Take a connected peer into the routing table once identify says that it serves kad."""
+        identity = ID.from_string(peer)
+        peerstore: Any = self._host.raw.get_peerstore()
+        with trio.move_on_after(IDENTIFY_SECONDS):
+            while self._host.is_connected(peer):
+                if PROTOCOL in _protocols(peerstore, identity):
+                    await self._admit(identity)
+                    return
+                await trio.sleep(0.1)  # identify has no event to wait for
+
+    async def _admit(self, peer: ID) -> None:
+        with trio.move_on_after(self._settings.query_seconds):  # a full bucket pings its oldest peer
+            if await self._table.add_peer(peer, skip_server_mode_check=True):
+                self._changed.set()
+                self._changed = trio.Event()
+
+    async def refresh(self) -> None:
+        """Fill the routing table: consider everybody connected, look ourselves up, and a random place."""
+        peerstore: Any = self._host.raw.get_peerstore()
+        for peer in self._host.peers():
+            if PROTOCOL in _protocols(peerstore, ID.from_string(peer)):
+                await self._admit(ID.from_string(peer))
+        if self._table.size():
+            await self._look_up(KadType.FIND_NODE, base58_decode(self._host.peer_id))
+            await self._look_up(KadType.FIND_NODE, self._host.rng.bytes(32))
+
+    async def republish(self) -> None:
+        """Tell our valid values again and forget those that are not valid any more."""
+        for key, value in sorted(self._own_values.items()):
+            if self._valid(key, value):
+                await self._put(key, value)
+            else:
+                self.drop(key)
+
+    async def provide_again(self) -> None:
+        """Claim our content again."""
+        for content in sorted(self._own_content):
+            await self.provide(content)
+
+    async def sweep(self) -> None:
+        """Drop expired values and claims."""
+        self._values.sweep(self._validate)
+        self._providers.cleanup_expired()
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def open_dht(
+    host: Libp2pHost, settings: DhtSettings | None = None, *, validate: Validate, select: Select
+) -> AsyncIterator[Dht]:
+    """Serve and use the DHT on ``host`` for the length of the block."""
+    settings = settings or DhtSettings()
+    patches.own_dht_protocol(PROTOCOL)
+    patches.bound_kad_frames(limits.KAD_MESSAGE_MAX)
+    dht = Dht(host, settings, validate, select)
+    send, receive = trio.open_memory_channel[str](1024)
+
+    def changed(peer: str, connected: bool) -> None:
+        if connected:
+            try:
+                send.send_nowait(peer)
+            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+                log.debug("a new peer was not considered for the routing table")
+
+    async with trio.open_nursery() as nursery:
+        host.on_peer_change(changed)
+        for peer in host.peers():
+            changed(peer, True)
+        nursery.start_soon(_meet_all, dht, receive, nursery)
+        for period, work in (
+            (settings.refresh_seconds, dht.refresh),
+            (settings.republish_seconds, dht.republish),
+            (settings.provide_seconds, dht.provide_again),
+            (settings.sweep_seconds, dht.sweep),
+        ):
+            nursery.start_soon(_every, period, work, host)
+        try:
+            yield dht
+        finally:
+            host.unserve(PROTOCOL)
+            send.close()
+            nursery.cancel_scope.cancel()
+
+
+async def _meet_all(dht: Dht, receive: trio.MemoryReceiveChannel[str], nursery: trio.Nursery) -> None:
+    async for peer in receive:
+        nursery.start_soon(dht.meet, peer)
+
+
+async def _every(period: float, work: Callable[[], Awaitable[None]], host: Libp2pHost) -> None:
+    while True:
+        await trio.sleep(period * host.rng.uniform(0.9, 1.1))
+        try:
+            await work()
+        except Exception:  # supervised: a failed round is tried again in the next
+            log.exception("a DHT round failed")
+
+
+def _protocols(peerstore: Any, peer: ID) -> list[str]:
+    try:
+        return [str(protocol) for protocol in peerstore.get_protocols(peer)]
+    except Exception:  # noqa: BLE001 - the peerstore raises for a peer that it has not heard of yet
+        return []
+
+
+def _is_global(addr: str) -> bool:
+    parts = addr.split("/")
+    if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
+        return True  # a name: whoever resolves it decides
+    try:
+        return ipaddress.ip_address(parts[2]).is_global
+    except ValueError:
+        return False
