@@ -502,7 +502,8 @@ class CircuitTable:
         circuit = Circuit(source, subnet, destination, self.limits)
         self._circuits.add(circuit)
         self._by_source[source] += 1
-        self._by_subnet[subnet] += 1
+        if subnet:
+            self._by_subnet[subnet] += 1
         self._by_destination[destination] += 1
         return circuit
 

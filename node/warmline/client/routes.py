@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
@@ -145,11 +145,15 @@ class Routes:
             raise _no_entry(self._entries)
         key = SigningKey(self._rng.bytes(32))
         settings = HostSettings(private=True, max_connections=8, max_streams=256)
-        async with AsyncExitStack() as stack:
-            host = await stack.enter_async_context(
-                open_host(settings, key=key, rng=self._rng, clock=self._clock, transports=self._transports)
-            )
-            yield await self._first_that_works(host, purpose, node, candidates)
+        failure: Exception | None = None
+        opening = open_host(settings, key=key, rng=self._rng, clock=self._clock, transports=self._transports)
+        async with opening as host:
+            try:
+                yield await self._first_that_works(host, purpose, node, candidates)
+            except Exception as error:  # noqa: BLE001 - raised again below, where no nursery wraps it in a group
+                failure = error
+        if failure is not None:
+            raise failure
 
     def candidates(self, node: NodeAddress) -> list[tuple[str, str, Diversity]]:
         """(peer id, address, diversity) of the entries for ``node``, the one to try first in front."""
