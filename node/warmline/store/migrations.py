@@ -60,4 +60,56 @@ _DIRECTORY = Migration(
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN, _DIRECTORY)
+_QUEUES = Migration(
+    "queues/1",
+    """
+    CREATE TABLE queues (
+        no INTEGER PRIMARY KEY AUTOINCREMENT,
+        queue BLOB NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        owner BLOB NOT NULL,
+        cap INTEGER NOT NULL,
+        cell_ttl_ms INTEGER NOT NULL,
+        life_ms INTEGER NOT NULL,
+        release_ms INTEGER NOT NULL,
+        fence INTEGER NOT NULL,
+        base INTEGER NOT NULL,
+        base_chain BLOB NOT NULL,
+        head INTEGER NOT NULL,
+        chain BLOB NOT NULL,
+        until_ms INTEGER NOT NULL,
+        due_ms INTEGER NOT NULL,
+        incarnation BLOB NOT NULL,
+        entry TEXT NOT NULL,
+        reserved INTEGER NOT NULL,
+        CHECK (base <= head AND head - base <= cap)
+    ) STRICT;
+    CREATE INDEX queues_due ON queues (due_ms);
+    CREATE TABLE queue_epochs (
+        no INTEGER NOT NULL,
+        fence INTEGER NOT NULL,
+        send_hash BLOB NOT NULL,
+        read_hash BLOB NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER,
+        PRIMARY KEY (no, fence)
+    ) STRICT, WITHOUT ROWID;
+    -- id is no << 32 | seq: one B-tree, in reading order, and deleting in front is one range.
+    CREATE TABLE queue_cells (
+        id INTEGER PRIMARY KEY,
+        fence INTEGER NOT NULL,
+        until_ms INTEGER NOT NULL,
+        chain BLOB NOT NULL,
+        entry TEXT,
+        cell BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE queue_entries (
+        entry TEXT PRIMARY KEY,
+        first_ms INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL,
+        reserved INTEGER NOT NULL CHECK (reserved >= 0)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN, _DIRECTORY, _QUEUES)

@@ -33,6 +33,8 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 MAX_BATCH = 256
 READERS = 2
+CLOSE_DEADLINE = 60.0
+"""Seconds for the disk to take what was asked for before the store closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +182,11 @@ class Store:
 
     async def _aclose(self) -> None:
         self._closed = True
-        with trio.CancelScope(shield=True):
-            while self._writing:
-                await self._wait_idle()
-            for _ in range(READERS):
-                await self._reader_slots.acquire()
-            await self._run_blocking(self._close_connections)
+        while self._writing:
+            await self._wait_idle()
+        for _ in range(READERS):
+            await self._reader_slots.acquire()
+        await self._run_blocking(self._close_connections)
 
     async def _wait_idle(self) -> None:
         job: _Job[None] = _Job(lambda conn: None)
@@ -272,11 +273,10 @@ async def open_store(
     try:
         yield store
     finally:
-        try:
-            await store._aclose()  # shielded inside; half closed is worse than late
-        finally:
-            if lock is not None:
-                lock.close()
+        with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_DEADLINE):
+            await store._aclose()
+        if lock is not None:
+            lock.close()
 
 
 def _open(path: str, migrations: Sequence[Migration], now_ms: int) -> tuple[apsw.Connection, file.FileLock | None]:
