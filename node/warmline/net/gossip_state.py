@@ -88,11 +88,12 @@ class TokenBucket:
 class Graylist:
     """How often each peer forwarded something provably broken, halved every ``half_life`` seconds.
 
-    From ``threshold`` on nothing is taken from the peer and it leaves the mesh. Entries fade, because the peer at the
+    From ``threshold`` on (five Rejects in a row, since the first has faded a little by then) nothing is taken from the
+    peer and it leaves the mesh. Entries fade, because the peer at the
     other end of a connection may be repaired, and the table is bounded: the mildest offender makes room.
     """
 
-    def __init__(self, *, threshold: float = 5.0, half_life: float = 600.0, most: int = 4096) -> None:
+    def __init__(self, *, threshold: float = 4.5, half_life: float = 600.0, most: int = 4096) -> None:
         self._threshold = threshold
         self._half_life = half_life
         self._most = most
