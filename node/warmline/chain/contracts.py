@@ -81,13 +81,18 @@ def type_name_of(type_id: bytes) -> str:
 
 def address_of(text: str) -> bytes:
     """20 bytes of a hex address; one in mixed case must have the right EIP-55 checksum. Raises UsageError."""
-    from eth_utils.address import is_address, to_canonical_address
-
-    if not is_address(text):
+    digits = text.removeprefix("0x")
+    try:
+        address = bytes.fromhex(digits)
+    except ValueError:
+        address = b""
+    if len(address) != 20 or len(digits) != 40 or digits == text:
         raise UsageError(
             f"{text} is not an Ethereum address", hint="An address is 0x and 40 hex digits; copy it whole."
         )
-    return bytes(to_canonical_address(text))
+    if digits not in (digits.lower(), digits.upper()) and shown(address) != text:
+        raise UsageError(f"{text} has a wrong checksum", hint="A digit was changed on the way; copy it again.")
+    return address
 
 
 def shown(address: bytes) -> str:

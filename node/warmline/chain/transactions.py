@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from warmline.chain.artefact import artefact
@@ -167,7 +168,10 @@ def _receipt(name: bytes, found: dict[str, Any]) -> Receipt:
 
 def explain_revert(error: RpcError) -> RpcError | RevertError:
     """The contract's own error in plain words where the endpoint passed it on; else the error as it was."""
-    data = bytes.fromhex((error.data or "0x")[2:])
+    try:
+        data = bytes.fromhex((error.data or "0x")[2:])
+    except ValueError:  # the endpoint's own words instead of hex
+        data = b""
     if len(data) < 4:
         if "revert" in error.message.lower():
             return RevertError(None, f"the contract refused: {error.message}")
@@ -187,7 +191,7 @@ def _decode_error(data: bytes) -> tuple[str | None, tuple[Any, ...]]:
     name, types = found
     try:
         arguments = decode(types, data[4:])
-    except ValueError:
+    except (ValueError, DecodingError):
         return None, ()
     return name, tuple(
         shown(bytes.fromhex(one[2:])) if kind == "address" else one for kind, one in zip(types, arguments, strict=True)

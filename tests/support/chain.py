@@ -1,0 +1,79 @@
+"""The embedded chain, a store and a person's acts on the chain, for tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from warmline.chain import transactions
+from warmline.chain.contracts import Call, Contracts
+from warmline.chain.devchain import DevChain, DevChainSettings, open_devchain
+from warmline.chain.provider import Rpc, open_rpc
+from warmline.chain.source import Chain, ChainConfig, FollowedChain, open_chain
+from warmline.chain.transactions import Receipt
+from warmline.chain.wallet import Wallet, dev_wallet
+from warmline.env import SystemClock, SystemRng, run_in_thread
+from warmline.store.store import Store, open_store
+
+CLOCK = SystemClock()
+PATIENCE_S = 60.0
+NEVER_S = 3600.0
+"""A period that no test reaches: blocks come from transactions only."""
+
+
+@asynccontextmanager
+async def devchain(folder: Path, *, period_s: float = NEVER_S, port: int = 0) -> AsyncIterator[DevChain]:
+    async with open_devchain(DevChainSettings(folder, port, period_s), CLOCK, run_in_thread) as running:
+        yield running
+
+
+class Actors:
+    """Governance, two issuers and supporters, acting at once and waiting for the receipt."""
+
+    def __init__(self, rpc: Rpc, contracts: Contracts) -> None:
+        self.rpc = rpc
+        self.contracts = contracts
+        self.governance, self.issuer, self.other_issuer, self.supporter, self.sponsor = map(dev_wallet, range(5))
+
+    async def do(self, wallet: Wallet, call: Call) -> Receipt:
+        planned = await transactions.plan(self.rpc, call, wallet.address)
+        return await transactions.send(self.rpc, planned, wallet, deadline_s=PATIENCE_S)
+
+    async def time_s(self) -> int:
+        return int((await self.rpc.call("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
+
+
+@asynccontextmanager
+async def actors(running: DevChain) -> AsyncIterator[Actors]:
+    async with open_rpc(running.url) as rpc:
+        yield Actors(rpc, Contracts(rpc, running.manifest))
+
+
+@asynccontextmanager
+async def followed(config: ChainConfig, store_path: Path) -> AsyncIterator[tuple[FollowedChain, Store]]:
+    async with AsyncExitStack() as stack:
+        opened = open_store(store_path, run_blocking=run_in_thread, clock=CLOCK, rng=SystemRng())
+        store = await stack.enter_async_context(opened)
+        chain: Chain = await stack.enter_async_context(open_chain(config, store, CLOCK, run_in_thread))
+        assert isinstance(chain, FollowedChain)
+        yield chain, store
+
+
+async def until(chain: FollowedChain, condition: Callable[[], bool]) -> None:
+    """Wait for changes of the chain until `condition` holds."""
+    with trio.fail_after(PATIENCE_S):
+        while not condition():
+            with trio.move_on_after(0.2):  # a status may change without the head moving
+                await chain.wait_change()
+
+
+def find_anvil() -> str | None:
+    """anvil from WARMLINE_ANVIL, the contracts' tools or the PATH; None where it is absent."""
+    root = Path(__file__).parents[2] / "contracts" / "node_modules" / "@foundry-rs"
+    installed = sorted(root.glob("anvil-*/bin/anvil")) if root.is_dir() else []
+    return os.environ.get("WARMLINE_ANVIL") or (str(installed[0]) if installed else shutil.which("anvil"))
