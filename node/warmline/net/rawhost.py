@@ -174,10 +174,12 @@ class LibraryStream:
             raise _gone(error) from None
 
     def _refuse_if_dead(self, error: Exception) -> None:
-        # Yamux reports the death of the connection as an end of stream; a clean end it is not.
+        # stream_muxer/yamux: a reset, and the death of the connection, are read as an end of stream, because the
+        # stream's entry is gone before its reader wakes. A clean end they are not.
         muxed = cast(Any, self._stream.muxed_conn)
         shutting_down = getattr(muxed, "event_shutting_down", None)
-        if muxed.is_closed or (shutting_down is not None and shutting_down.is_set()):
+        was_reset = getattr(cast(Any, self._stream).muxed_stream, "reset_received", False)
+        if was_reset or muxed.is_closed or (shutting_down is not None and shutting_down.is_set()):
             raise _gone(error) from None
 
     async def write(self, data: bytes) -> None:
