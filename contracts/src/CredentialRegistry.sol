@@ -48,6 +48,8 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     mapping(bytes32 typeId => mapping(address issuer => bool)) private _recognised;
     // Entries fill from the front and keep their issuer for ever: were an entry given to another issuer, its
     // version would start again and an old offer could be taken up twice.
+    // (slither does not see writes through the storage pointer in _issue.)
+    // slither-disable-next-line uninitialized-state
     mapping(address holder => mapping(bytes32 typeId => Credential[MAX_ISSUERS])) private _credentials;
 
     /// @param governance AccessManager (or another IAuthority) that decides who may admit and remove issuers

@@ -173,6 +173,7 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
         uint256 exitId
     ) private returns (Exit memory exit) {
         exit = _exits[exitId];
+        // slither-disable-next-line incorrect-equality
         if (exit.claimableAt == 0) revert UnknownExit(exitId);
         if (block.timestamp < exit.claimableAt) revert TooEarly(exitId, exit.claimableAt);
         delete _exits[exitId];
