@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -70,6 +71,11 @@ async def until(chain: FollowedChain, condition: Callable[[], bool]) -> None:
         while not condition():
             with trio.move_on_after(0.2):  # a status may change without the head moving
                 await chain.wait_change()
+
+
+def warmline(*arguments: str) -> list[str]:
+    """The command line of `warmline`, in this environment."""
+    return [sys.executable, "-c", "from warmline.cli import main; main()", *arguments]
 
 
 def find_anvil() -> str | None:

@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ EXIT_DELAY_S = 60
 """Between queueing an exit of the bond and claiming it; weeks on a live chain, a minute here to try it out."""
 BATCH_MAX = 256
 BATCH_ANSWER_MAX = 16 << 20
+DEPTH_MAX = 32
+_BRACKETS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +163,9 @@ class _Worker:
 
 def _answer_body(chain: EmbeddedChain, body: bytes) -> bytes:
     try:
+        _check_depth(body)
         request = json.loads(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         return _encode(_error(None, -32700, "this is not JSON"))
     if not isinstance(request, list):
         return _encode(_answer_one(chain, request))
@@ -173,6 +177,21 @@ def _answer_body(chain: EmbeddedChain, body: bytes) -> bytes:
         answers.append(_encode(_answer_one(chain, one) if room > 0 else _error(one, -32005, "the batch is too large")))
         room -= len(answers[-1])
     return b"[" + b",".join(answers) + b"]"
+
+
+def _check_depth(body: bytes) -> None:
+    """py-evm lifts Python's recursion limit, and with it json's guard: deep nesting would end the whole process."""
+    depth, inside = 0, False
+    for found in _BRACKETS.finditer(body):
+        token = found[0]
+        if token == b'"':
+            inside = not inside
+        elif not inside and token in b"[{":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise ValueError("nested too deeply")
+        elif not inside and token in b"]}":
+            depth -= 1
 
 
 def _answer_one(chain: EmbeddedChain, request: Any) -> dict[str, Any]:

@@ -190,9 +190,9 @@ class EmbeddedChain:
             "eth_getBlockByHash": self._get_block_by_hash,
             "eth_getTransactionByHash": lambda name: self._transactions.get(name.lower()),
             "eth_getTransactionReceipt": lambda name: self._receipts.get(name.lower()),
-            "eth_getTransactionCount": lambda who, at="latest": hex(self._state(at).get_nonce(unhex(who))),
-            "eth_getBalance": lambda who, at="latest": hex(self._state(at).get_balance(unhex(who))),
-            "eth_getCode": lambda who, at="latest": _hex(self._state(at).get_code(unhex(who))),
+            "eth_getTransactionCount": lambda who, at="latest": hex(self._state(at).get_nonce(_account(who))),
+            "eth_getBalance": lambda who, at="latest": hex(self._state(at).get_balance(_account(who))),
+            "eth_getCode": lambda who, at="latest": _hex(self._state(at).get_code(_account(who))),
             "eth_gasPrice": lambda: hex(self._base_fee() + TIP_WEI),
             "eth_maxPriorityFeePerGas": lambda: hex(TIP_WEI),
             "eth_feeHistory": self._fee_history,
@@ -250,7 +250,7 @@ class EmbeddedChain:
         }
 
     def _unsigned(self, call: Mapping[str, Any], header: BlockHeaderAPI) -> Any:
-        sender = unhex(call.get("from") or "0x" + "00" * 20)
+        sender = _account(call.get("from") or "0x" + "00" * 20)
         unsigned = self._chain.create_unsigned_transaction(
             nonce=self._chain.get_vm(header).state.get_nonce(sender),
             gas_price=0,
@@ -292,6 +292,13 @@ class EmbeddedChain:
             return range(number, number + 1)
         first, last = self._at(wanted.get("fromBlock", "latest")), self._at(wanted.get("toBlock", "latest"))
         return range(self.number + 1 if first is None else first, (self.number if last is None else last) + 1)
+
+
+def _account(text: Any) -> bytes:
+    address = unhex(text)
+    if len(address) != 20:
+        raise ValueError("an address has 20 bytes")
+    return address
 
 
 def _reverting(work: Callable[[], Any]) -> Any:

@@ -25,7 +25,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 class HttpLimits:
     """`idle_s` between requests, `request_s` from its first byte to its last, `answer_s` for working and sending."""
 
-    body_max: int = 4 << 20
+    body_max: int = 1 << 20
     connections: int = 128
     idle_s: float = 120.0
     request_s: float = 10.0

@@ -279,13 +279,13 @@ def _coins(wei: int) -> str:
 
 def wei_of(text: str) -> int:
     """An amount of coin as people write it, exact to the wei. Raises UsageError."""
-    from decimal import Decimal, InvalidOperation, localcontext
+    from decimal import Decimal, InvalidOperation, Overflow, localcontext
 
     try:
         with localcontext(prec=60):
             wei = Decimal(text) * 10**18
             whole = int(wei) if 0 < wei < 1 << 96 else 0  # int() of 1e999999999 would never come back
-    except InvalidOperation as error:
+    except (InvalidOperation, Overflow) as error:
         raise UsageError(f"{text} is not an amount", hint="Write it like 0.5") from error
     if whole != wei or not whole:
         raise UsageError(f"{text} is not a possible amount", hint="At most 18 digits after the point, and above zero.")
