@@ -119,7 +119,7 @@ class QueueService:
         entry_of: Callable[[Channel], str] = entry_of,
     ) -> None:
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self._rng = rng
         self._settings = settings
         self._entry_of = entry_of
@@ -143,7 +143,7 @@ class QueueService:
             except (ChannelClosed, DeadlineError):
                 return None
             msg = from_wire(data, REQUESTS, max_size=QUEUE_FRAME_MAX)
-            who = Caller(entry, nonce, self._clock.utc_ms())
+            who = Caller(entry, nonce, self.clock.utc_ms())
             if isinstance(msg, Follow):
                 return await self._follow(channel, msg, entry, nonce)
             reply = await self._answer_or_refuse(msg, who)
@@ -169,7 +169,7 @@ class QueueService:
         swept = 0
         most = self._settings.sweep_batch
         while True:
-            now = self._clock.utc_ms()
+            now = self.clock.utc_ms()
             names = await self._store.write(partial(self._book.sweep, now_ms=now, most=most))
             for name in names:
                 self._followers.changed(name)
@@ -240,12 +240,12 @@ class QueueService:
 
     async def _follow(self, channel: Channel, msg: Follow, entry: str, nonce: bytes) -> None:
         async def load(after: int | None, most: int) -> Batch:
-            who = Caller(entry, nonce, self._clock.utc_ms())
+            who = Caller(entry, nonce, self.clock.utc_ms())
             async with self._turns.turn(entry, established=await self._established(who)):
                 return await self._read(msg, who, after, most)
 
         try:
-            await self._followers.serve(channel, msg.queue, load, utc_ms=self._clock.utc_ms)
+            await self._followers.serve(channel, msg.queue, load, utc_ms=self.clock.utc_ms)
         except RefusedError as error:
             self._refused += 1
             await channel.send(to_wire(refusal(error)))
