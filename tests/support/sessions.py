@@ -58,7 +58,7 @@ def meet(seed: int = 0, *, routes: int = 2, name: str = "River") -> Parties:
     contact, key = SealingKey(rng.bytes(32)), SigningKey(rng.bytes(32))
     knock = Knock(provider.candidate(), rng.bytes, (b"g0", b"g1")[:routes], name=name, avatar=bytes(16), line="hi")
     hello, _ = open_hello(knock.cell(contact.public), [contact])
-    host, answer = Pair.accept(
+    host = Pair.accept(
         hello,
         provider,
         rng.bytes,
@@ -68,7 +68,10 @@ def meet(seed: int = 0, *, routes: int = 2, name: str = "River") -> Parties:
         avatar=b"a" * 16,
         queues=(b"h0", b"h1")[:routes],
     )
-    accepted = read_answer(knock, answer)
+    (offer,), _ = host.take()
+    assert isinstance(offer, Append)
+    host.receipted(offer.token, "g0", b"i" * 16, START_MS)
+    accepted = read_answer(knock, offer.cells)
     assert isinstance(accepted, Accepted)
     guest = Pair.joined(knock.join(accepted, key.public), rng.bytes, START_MS, name=name, avatar=bytes(16))
     return Parties(host, guest, key, provider, rng, knock)

@@ -261,7 +261,7 @@ def test_a_supporter_who_does_not_sign_is_not_heard(link: Link) -> None:
 
 def test_a_signature_by_another_key_is_not_heard(link: Link) -> None:
     link.settle()
-    link.host.machine.signer._key = meet(77).key
+    link.host.machine.signer.key = meet(77).key
     link.say(link.host, "someone else")
     while link.host.todo:
         link.perform(link.host)

@@ -57,14 +57,14 @@ class Signer:
     """The supporter's side of the chain."""
 
     def __init__(self, key: SigningKey, nonce: bytes, head: bytes = START) -> None:
-        self._key = key
+        self.key = key
         self.nonce = nonce
         self.head = head
 
     def sign(self, counter: int, body: bytes, salt: bytes) -> Evidence:
         """Evidence for ``body``; counters above 0 extend the chain and must come in order."""
         line = _line(self.nonce, counter, self.head, salt, body)
-        evidence = Evidence(self.head, salt, self._key.sign(_MESSAGE, line))
+        evidence = Evidence(self.head, salt, self.key.sign(_MESSAGE, line))
         if counter:
             self.head = hashlib.sha256(line).digest()
         return evidence

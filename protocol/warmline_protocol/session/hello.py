@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from warmline_protocol import limits
-from warmline_protocol.errors import BadSignatureError, MalformedError, OversizeError, UsageError
+from warmline_protocol.errors import BadSignatureError, MalformedError, OversizeError, RemoteError, UsageError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import cells, xwing
 from warmline_protocol.session.cells import Bundle, Draw, Kind
@@ -274,3 +274,22 @@ class Knock:
             raise BadSignatureError("a one-to-one session whose evidence is not bound to this Hello")
         epoch = EpochKey(welcome.epoch, welcome.outer_key)
         return Joined(group, epoch, host, welcome, Verifier(supporter, welcome.chain))
+
+
+class AnswerReader:
+    """Cells of a reply queue in, answers out; what is not an answer to this Hello is passed over."""
+
+    def __init__(self, reply_secret: bytes) -> None:
+        self._key = answer_key(reply_secret)
+        self._joiner = cells.Joiner()
+
+    def feed(self, cell: bytes) -> Answer | None:
+        """The answer that this cell completes, if it does."""
+        fragment = cells.open_any(cell, (self._key,), ANSWER_LABEL)
+        bundle = None if fragment is None else self._joiner.add(fragment)
+        if bundle is None:
+            return None
+        try:
+            return parse_answer(bundle)
+        except RemoteError:
+            return None

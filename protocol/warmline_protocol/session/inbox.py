@@ -39,6 +39,15 @@ class Inbox:
     def too_far(self, counter: int) -> bool:
         return counter > self.upto + limits.COUNTER_AHEAD_MAX
 
+    def begin_at(self, floor: int) -> None:
+        """For a reader who came later: what the sender gave up or delivered before is no gap."""
+        self.upto = self.shown = floor - 1
+
+    def note(self, counter: int) -> None:
+        """A message that something else puts in order (a room's log): only remember it."""
+        self.beyond.add(counter)
+        self._advance()
+
     def add(self, counter: int, inner: Inner | None) -> None:
         """A message that :meth:`seen` did not know."""
         self.beyond.add(counter)

@@ -132,12 +132,15 @@ class Machine:
         return self.group.seal(pack_inner(inner))
 
     def _cells(self, sealed: bytes, counter: int, label: str) -> tuple[bytes, ...]:
-        bundle = Bundle(Kind.APPLICATION, self.epoch, counter, self.draw(8), sealed)
+        bundle = Bundle(Kind.APPLICATION, self.epoch, counter, self._bundle_id(), sealed)
         return cells.seal(bundle, self.schedule.current.key, label, self.draw)
+
+    def _bundle_id(self) -> bytes:
+        return self.draw(8)
 
     def _commit_cells(self, commit: bytes, counter: int, label: str, epoch: EpochKey) -> tuple[bytes, ...]:
         """Cells of a commit, under the key of the epoch that it ends."""
-        bundle = Bundle(Kind.COMMIT, epoch.number, counter, self.draw(8), commit)
+        bundle = Bundle(Kind.COMMIT, epoch.number, counter, self._bundle_id(), commit)
         return cells.seal(bundle, epoch.key, label, self.draw)
 
     def _advance(self, now_ms: int) -> None:

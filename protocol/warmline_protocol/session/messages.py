@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from warmline_protocol import limits
+from warmline_protocol.errors import UsageError
+from warmline_protocol.records.text import check_text
 from warmline_protocol.wire import U53, Bytes16, Bytes32, OneOf, Size, from_wire, message, to_wire
 
 Name: TypeAlias = Annotated[str, Size(1, limits.NAME_MAX)]
@@ -67,7 +69,7 @@ class Ack:
 @message("undecryptable")
 @dataclass(frozen=True, slots=True)
 class Undecryptable:
-    """These arrived and did not open: seal them again, in the epoch that is now."""
+    """These arrived and did not open: seal them again, in the epoch that is now. Rooms: positions in the log."""
 
     counters: Annotated[tuple[U53, ...], Size(1, 64)]
 
@@ -133,6 +135,21 @@ _BODIES: tuple[type[Body], ...] = (
     Handover,
 )
 _INNER_MAX = 20 * 1024
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    """``text`` as it may be shown: what could repaint a terminal or reorder a name is replaced, not refused, since a
+    message that is already acknowledged must not vanish."""
+    kept = "".join(char if _shown(char, lines) else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return kept.strip() or "\N{REPLACEMENT CHARACTER}"
+
+
+def _shown(char: str, lines: bool) -> bool:
+    try:
+        check_text("text", f"x{char}x", lines=lines)
+    except UsageError:
+        return False
+    return True
 
 
 def pack_inner(inner: Inner) -> bytes:

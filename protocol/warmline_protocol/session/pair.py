@@ -35,6 +35,7 @@ from warmline_protocol.session.messages import (
     Leave,
     Text,
     Undecryptable,
+    clean,
     unpack_body,
 )
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
@@ -112,8 +113,8 @@ class Pair(Machine):
         name: str,
         avatar: bytes,
         queues: tuple[bytes, ...],
-    ) -> tuple[Pair, tuple[bytes, ...]]:
-        """The supporter takes the Hello: the session, and the answer's cells for the reply queues."""
+    ) -> Pair:
+        """The supporter takes the Hello. The first output is the answer, for the reply queues."""
         group = provider.create(draw(16))
         start = EpochKey(0, first_key(hello.reply_secret, draw(32)))
         made = group.add([hello.key_package])
@@ -139,12 +140,17 @@ class Pair(Machine):
             draw,
             peer=next(each for each in group.roster() if each != group.me),
             routes=len(hello.replies),
-            peer_name=hello.name,
+            peer_name=clean(hello.name) if hello.name else "",
             peer_avatar=hello.avatar,
             signer=Signer(key, hello.nonce),
         )
         pair._renewed_ms = now_ms
-        return pair, seal_answer(welcome_answer(hello, welcome), hello.reply_secret, draw)
+        # The Welcome is message number 1: offered like any other until the guest's first ack.
+        entry = pair.outbox.add(draw(16), b"", now_ms, told=False)
+        answer = welcome_answer(hello, welcome)
+        entry.fixed = tuple(seal_answer(answer, hello.reply_secret, draw) for _ in hello.replies)
+        pair._pump(now_ms)
+        return pair
 
     @classmethod
     def joined(cls, joined: Joined, draw: Draw, now_ms: int, *, name: str, avatar: bytes) -> Pair:
@@ -159,14 +165,16 @@ class Pair(Machine):
             draw,
             peer=joined.host,
             routes=len(welcome.queues),
-            peer_name=welcome.name,
+            peer_name=clean(welcome.name),
             peer_avatar=welcome.avatar,
             verifier=joined.verifier,
         )
         pair.met = True
-        pair._emit(events.Joined(joined.host.id, welcome.name, welcome.avatar, host=True))
+        pair._inbox.add(1, None)
+        pair._emit(events.Joined(joined.host.id, pair.peer_name, welcome.avatar, host=True))
         pair._enqueue(Introduce(name, avatar), now_ms, told=False)
         pair._pump(now_ms)
+        pair._send_ack(now_ms)
         return pair
 
     def carry_from(self, old: Pair, now_ms: int) -> None:
@@ -495,12 +503,18 @@ class Pair(Machine):
                 signed = self.verifier is not None
                 self._emit(
                     events.TextReceived(
-                        inner.id, self.peer.id, self.peer_name, text, inner.sent_ms, signed, release.late
+                        inner.id,
+                        self.peer.id,
+                        self.peer_name,
+                        clean(text, lines=True),
+                        inner.sent_ms,
+                        signed,
+                        release.late,
                     )
                 )
             case Introduce(name=name, avatar=avatar) if self.is_host:
-                self.peer_name, self.peer_avatar = name, avatar
-                self._emit(events.Joined(self.peer.id, name, avatar))
+                self.peer_name, self.peer_avatar = clean(name), avatar
+                self._emit(events.Joined(self.peer.id, self.peer_name, avatar))
             case Leave(why=why):
                 self._emit(events.Left(self.peer.id, self.peer_name, why))
                 self._gone = True
