@@ -89,6 +89,8 @@ class Libp2pHost:
         self._watchers: list[PeerChange] = []
         self._swarm: Any = raw.get_network()
         self._swarm.register_notifee(PeerWatch(self._peer_changed))
+        self.gate = InboundGate(self._swarm, total=settings.max_inbound, per_subnet=settings.max_inbound_per_subnet)
+        """Counts of inbound connections, for status and metrics."""
 
     def addrs(self) -> tuple[str, ...]:
         """Where others can dial this host, each ending in its peer id."""
@@ -236,8 +238,7 @@ async def open_host(
     )
     host = Libp2pHost(raw, settings, rng=rng, clock=clock)
     swarm: Any = raw.get_network()
-    gate = InboundGate(swarm, total=settings.max_inbound, per_subnet=settings.max_inbound_per_subnet)
-    swarm._handle_inbound_connection = gate.handle
+    swarm._handle_inbound_connection = host.gate.handle
     with sole_error():
         async with raw.run(listen_addrs=listen):
             try:

@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+import trio
 from libp2p.abc import IMuxedConn
 from libp2p.network.connection.raw_connection import RawConnection
 
@@ -33,10 +34,16 @@ class InboundGate:
         self._per_subnet = per_subnet
         self._open: Counter[str] = Counter()
         self.refused = 0
+        self._ended = trio.Event()
 
     def open_connections(self) -> int:
         """Inbound connections at this moment, those in their handshake included."""
         return self._open.total()
+
+    async def wait_at_most(self, count: int) -> None:
+        """Return when no more than ``count`` inbound connections are open; give it a deadline."""
+        while self.open_connections() > count:
+            await self._ended.wait()
 
     async def handle(self, closer: Any, maddr: Any) -> None:
         """Serve one accepted connection until it ends; the swarm's transports call this in a task each."""
@@ -51,6 +58,8 @@ class InboundGate:
         finally:
             self._open[subnet] -= 1
             self._open += Counter()  # drop zeros: subnets come and go
+            ended, self._ended = self._ended, trio.Event()
+            ended.set()
 
     def _admits(self, subnet: str) -> bool:
         if self._open.total() >= self._total:

@@ -16,7 +16,9 @@ from types import SimpleNamespace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from warmline.net import muxer
+import trio
+
+from warmline.net import muxer, quick, websocket
 
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_MAX: Final = 1024
@@ -25,8 +27,6 @@ READS_MAX: Final = 4096
 """Partial reads that one exact read may take."""
 SWEEP_EVERY: Final = 1000
 """Additions to a cache of seen messages between two sweeps of what has expired."""
-WEBSOCKET_HANDSHAKE: Final = 10.0
-"""Seconds a WebSocket client has for its upgrade request."""
 
 log = logging.getLogger("warmline.net")
 _applied = False
@@ -50,6 +50,8 @@ def apply() -> None:
     read_lengths_from_the_buffer()
     find_parent_task_fast()
     sweep_caches_without_threads()
+    lock_without_yielding()
+    read_ahead()
 
 
 def _set(owner: Any, name: str, value: object) -> None:
@@ -115,7 +117,7 @@ def listen_exclusively() -> None:
 def contain_websocket_server() -> None:
     """trio_websocket/_impl.py ``WebSocketServer._handle_connection``: ``ConnectionClosed`` escapes, for instance
     after a plain ``GET /`` and a TCP reset, and libp2p runs the server as a system task: the whole process ends in
-    ``TrioInternalError``. The handshake also may take 60 s.
+    ``TrioInternalError``. A handshake may also take 60 s, so may a goodbye, and there may be any number of both.
     """
     import trio_websocket._impl as impl
 
@@ -124,14 +126,21 @@ def contain_websocket_server() -> None:
     construct = server.__init__
 
     async def handle(self: Any, stream: Any) -> None:
-        try:
-            await inner(self, stream)
-        except* Exception as errors:  # noqa: BLE001 - one client's mess must not end the process; cancellation passes
-            log.debug("a WebSocket connection was dropped: %s", type(errors.exceptions[0]).__name__)
+        with self._waiting.place(stream) as admitted:
+            if not admitted:
+                await trio.aclose_forcefully(stream)
+                return
+            try:
+                await inner(self, stream)
+            except* Exception as errors:  # noqa: BLE001 - one client's mess must not end the process; cancellation passes
+                log.debug("a WebSocket connection was dropped: %s", type(errors.exceptions[0]).__name__)
 
     def limited(self: Any, *args: Any, **options: Any) -> None:
         construct(self, *args, **options)
-        self._connect_timeout = min(self._connect_timeout, WEBSOCKET_HANDSHAKE)
+        self._waiting = websocket.WaitingRoom()
+        self._handler = self._waiting.leaving(self._handler)
+        self._connect_timeout = min(self._connect_timeout, websocket.HANDSHAKE)
+        self._disconnect_timeout = min(self._disconnect_timeout, websocket.GOODBYE)
 
     _set(server, "_handle_connection", handle)
     _set(server, "__init__", limited)
@@ -333,3 +342,25 @@ def bound_kad_frames(most: int) -> None:
     from libp2p.kad_dht import kad_dht
 
     _set(kad_dht, "MAX_DHT_MESSAGE_SIZE", most)
+
+
+def lock_without_yielding() -> None:
+    """io/trio.py, stream_muxer/yamux/yamux.py, stream_muxer/rw_lock.py, network/stream/net_stream.py: about eight
+    uncontended ``trio.Lock`` per message, each a round through the scheduler: half the cost of a gossip delivery.
+    """
+    from libp2p.io import trio as tcp
+    from libp2p.network.stream import net_stream
+    from libp2p.stream_muxer import rw_lock
+    from libp2p.stream_muxer.yamux import yamux
+
+    quicker = quick.trio_with_quick_locks()
+    for module in (tcp, net_stream, rw_lock, yamux):
+        _set(module, "trio", quicker)
+
+
+def read_ahead() -> None:
+    """io/trio.py ``TrioTCPStream.read``: every Noise message is two socket reads, two bytes and then the rest."""
+    from libp2p.io.trio import TrioTCPStream
+
+    TrioTCPStream._read_socket = TrioTCPStream.read  # type: ignore[attr-defined]
+    _set(TrioTCPStream, "read", quick.read_ahead)
