@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trio
+import trio.testing
+
 from warmline.env import SeededRng, SystemClock, SystemRng, run_in_thread
-from warmline.net.api import Channel, Host
+from warmline.net.api import Channel, Handler, Host
 from warmline.services.queues import QueueService, QueueSettings
 from warmline.services.queues_book import Caller
 from warmline.store import Store, open_store
+from warmline_protocol.errors import UnreachableError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.limits import CELL_SIZE, QUEUE_FRAME_MAX
 from warmline_protocol.queue.auth import key_hash, prove, queue_id
@@ -169,3 +173,53 @@ class HostPath:
 
     async def open_channel(self, protocol: str) -> Channel:
         return await self.host.open_channel(self.peer, protocol, max_frame=QUEUE_FRAME_MAX)
+
+
+class MemoryBytes:
+    """One end of a stream in memory, as channels want it."""
+
+    def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
+        self._stream = stream
+
+    async def read(self, size: int) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(size))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise UnreachableError("reset") from error
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise UnreachableError("reset") from error
+
+    async def close_write(self) -> None:
+        await self._stream.send_eof()
+
+    async def finish(self) -> None:
+        await self._stream.aclose()
+
+    async def reset(self) -> None:
+        await self._stream.aclose()
+
+
+@dataclass
+class MemoryPath:
+    """A path without a network: each channel is handled by a task in the test's nursery."""
+
+    nursery: trio.Nursery
+    handler: Handler
+    lockstep: bool = False
+
+    async def open_channel(self, protocol: str) -> Channel:
+        pair = trio.testing.lockstep_stream_pair() if self.lockstep else trio.testing.memory_stream_pair()
+        near, far = (Channel(MemoryBytes(end), peer=NODE, protocol=protocol, max_frame=QUEUE_FRAME_MAX) for end in pair)
+        self.nursery.start_soon(self._serve, far)
+        await trio.lowlevel.checkpoint()
+        return near
+
+    async def _serve(self, channel: Channel) -> None:
+        try:
+            await self.handler(channel)
+        finally:
+            await channel.abort()
