@@ -20,6 +20,7 @@ import trio
 from warmline.env import Rng, RunBlocking
 from warmline.net.api import Channel, Host
 from warmline.net.gossip import Gossip, GossipMessage
+from warmline.net.host import sole_error
 from warmline.net.rpc import answer_calls
 from warmline.services import directory_serve as serve
 from warmline.services.directory_index import Room
@@ -419,6 +420,7 @@ async def open_directory(
     host.on_peer_change(directory._peer_changed)
     try:
         async with AsyncExitStack() as stack:
+            stack.enter_context(sole_error())
             messages = None
             if gossip is not None:
                 messages = await stack.enter_async_context(gossip.subscribe(TOPIC, directory._judge_gossip))

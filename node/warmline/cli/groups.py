@@ -1,0 +1,299 @@
+"""`warmline groups`: find support groups, publish and withdraw your own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from warmline.cli.entries import entry_option, known_entries, local_zone
+
+if TYPE_CHECKING:
+    from warmline.client.finder import Finder, Findings, Progress
+    from warmline.client.identity import Identity
+    from warmline.client.matching import Match, Wanted
+    from warmline_protocol.records.messages import Published
+
+HEADINGS = ("when", "group", "id", "languages", "topics", "hosted by", "seats", "standing")
+
+
+@click.group()
+def command() -> None:
+    """Find support groups, join one, or publish your own."""
+
+
+def supporter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--data and --passphrase-fd, as the other supporter commands have them."""
+    command = click.option("--passphrase-fd", type=int, help="Read the device's passphrase from this file descriptor.")(
+        command
+    )
+    return click.option(
+        "--data",
+        "folder",
+        envvar="WARMLINE_SUPPORTER",
+        type=click.Path(path_type=Path),
+        default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
+        help="Directory of your device key and card.",
+    )(command)
+
+
+@command.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, help="Only say whether the file is right; publish nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@supporter_options
+@entry_option
+def publish(
+    file: Path, check: bool, as_json: bool, folder: Path, passphrase_fd: int | None, entries: tuple[str, ...]
+) -> None:
+    """Sign every group in FILE (TOML) and publish them. They live 48 hours: publish again to renew."""
+    from warmline_protocol.records.listing_file import read_listing_file
+
+    drafts = read_listing_file(_text_of(file))
+    if check:
+        click.echo(f"{len(drafts)} groups, all right.")
+        return
+    from warmline.env import SystemClock
+    from warmline_protocol.records.envelope import sign_record
+
+    identity, door = _identity_and_door(folder, passphrase_fd)
+    now = SystemClock().utc_ms()
+    bodies = [draft.listing(identity.owner, door, now) for draft in drafts]
+    records = [sign_record(body, identity.key, identity.delegation) for body in bodies]
+    answers = _with_finder(entries, lambda finder: finder.publish(records))
+    _report([(draft.slug, draft.title) for draft in drafts], answers, as_json)
+
+
+@command.command()
+@click.argument("group_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@supporter_options
+@entry_option
+def withdraw(group_id: str, as_json: bool, folder: Path, passphrase_fd: int | None, entries: tuple[str, ...]) -> None:
+    """Take your group ID (the `id` in its file) out of every directory."""
+    from warmline.env import SystemClock
+    from warmline_protocol.records.envelope import LISTING, tombstone
+    from warmline_protocol.records.text import check_slug
+
+    check_slug(group_id)
+    identity = _load(folder, passphrase_fd)
+    now = SystemClock().utc_ms()
+    record = tombstone(LISTING, identity.owner, group_id, identity.key, now, identity.delegation)
+    answers = _with_finder(entries, lambda finder: finder.publish([record]))
+    _report([(group_id, "withdrawn")], answers, as_json)
+
+
+@command.command()
+@click.option("--topic", "topics", multiple=True, help="A topic, like grief or new-parents; may be repeated.")
+@click.option("--language", "languages", multiple=True, help="A language tag, like en or pt-BR; may be repeated.")
+@click.option("--when", help='now, today, tonight, tomorrow, "tue", "tue 19:00-21:00", in your time zone.')
+@click.option("--kind", type=click.Choice(["room", "one-to-one"]), help="Only rooms, or only one-to-one.")
+@click.option("--age", type=click.IntRange(18, 120), help="Your age; only groups that welcome it.")
+@click.option("--zone", default=local_zone, show_default="this machine's", help="Your IANA time zone.")
+@click.option("--nodes", "holders", type=click.IntRange(1, 16), default=3, show_default=True, help="Nodes to ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@entry_option
+def find(
+    topics: tuple[str, ...],
+    languages: tuple[str, ...],
+    when: str | None,
+    kind: str | None,
+    age: int | None,
+    zone: str,
+    holders: int,
+    as_json: bool,
+    entries: tuple[str, ...],
+) -> None:
+    """Find groups. What you look for stays on this device: nodes are asked for everything they hold."""
+    from warmline.client.finder import FinderSettings
+    from warmline.client.matching import Wanted
+    from warmline.env import SystemClock
+    from warmline_protocol.records.schedule import load_zone, parse_when
+
+    load_zone(zone)
+    window = parse_when(when, zone, SystemClock().utc_ms()) if when else None
+    wanted = Wanted(topics, languages, window, kind, age)
+    tell: Callable[[Progress], None] = _quiet if as_json or not click.get_text_stream("stderr").isatty() else _tell
+    found = _with_finder(entries, lambda finder: finder.find(wanted, tell), FinderSettings(holders=holders))
+    if as_json:
+        click.echo(json.dumps(_as_data(found)))
+    else:
+        _show(found, wanted, zone)
+
+
+# --- work --------------------------------------------------------------------------------------------------------
+
+
+def _with_finder(entries: tuple[str, ...], work: Callable[[Finder], Awaitable[Any]], settings: Any = None) -> Any:
+    import trio
+
+    from warmline.client.finder import Finder
+    from warmline.client.routes import Routes
+    from warmline.env import SystemClock, SystemRng
+
+    rng, clock = SystemRng(), SystemClock()
+    known = known_entries(entries)
+
+    async def run() -> Any:
+        return await work(Finder(Routes(known, rng=rng, clock=clock), rng=rng, clock=clock, settings=settings))
+
+    return trio.run(run)
+
+
+def _text_of(file: Path) -> str:
+    from warmline_protocol.errors import ConfigError
+
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not a UTF-8 text file", hint="Save it as UTF-8 and try again.") from None
+
+
+def _load(folder: Path, passphrase_fd: int | None) -> Identity:
+    from warmline.client.identity import IdentityFiles
+
+    return IdentityFiles(folder).load(lambda: _passphrase(passphrase_fd))
+
+
+def _passphrase(fd: int | None) -> str:
+    if fd is not None:
+        from warmline.chain.wallet import passphrase_from_fd
+
+        return passphrase_from_fd(fd)
+    text: str = click.prompt("Passphrase", hide_input=True, err=True)
+    return text
+
+
+def _identity_and_door(folder: Path, passphrase_fd: int | None) -> tuple[Identity, Any]:
+    from warmline.client.identity import IdentityFiles
+    from warmline_protocol.errors import ConfigError
+    from warmline_protocol.records.card import Card
+
+    identity = _load(folder, passphrase_fd)
+    card = IdentityFiles(folder).card()
+    if card is None or not isinstance(card.body, Card) or card.owner != identity.owner:
+        raise ConfigError(
+            "there is no card of yours on this device, so people could not knock",
+            hint="Make it first: `warmline supporter card`.",
+        )
+    return identity, card.body.doors[0]
+
+
+# --- showing -----------------------------------------------------------------------------------------------------
+
+
+def _report(names: Sequence[tuple[str, str]], answers: Sequence[Published], as_json: bool) -> None:
+    rows = [
+        {
+            "id": slug,
+            "title": title,
+            "record": answer.id.hex(),
+            "verdict": answer.verdict,
+            "reason": answer.reason,
+            "hint": answer.hint,
+            "verified": answer.verified,
+        }
+        for (slug, title), answer in zip(names, answers, strict=True)
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        for row in rows:
+            mark = {"accept": "ok", "defer": "waiting"}.get(str(row["verdict"]), "refused")
+            click.echo(f"{mark:8} {row['id']:28} {row['title']}")
+        for hint in dict.fromkeys(str(row["hint"]) for row in rows):
+            click.echo(f"→ {hint}")
+    if any(row["verdict"] in ("reject", "ignore") for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+def _quiet(progress: Progress) -> None:
+    pass
+
+
+def _tell(progress: Progress) -> None:
+    found = f", {len(progress.matches)} groups so far" if progress.matches else ""
+    click.echo(f"… {progress.words}{found}", err=True)
+
+
+def _show(found: Findings, wanted: Wanted, zone: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if found.matches:
+        table = Table(*HEADINGS, header_style="bold", title=f"Groups (times in {zone})", title_justify="left")
+        for match in found.matches:
+            table.add_row(*(escape(cell) for cell in _cells(match, zone)))
+        console.print(table)
+    else:
+        console.print("No group fits. Try fewer words, another time, or no filter at all.")
+    asked = "1 operator" if found.operators == 1 else f"{found.operators} different operators"
+    console.print(f"{len(found.matches)} groups, as held by nodes of {asked}. Your search stayed on this device.")
+    for operator, why in found.failed:
+        console.print(escape(f"  {operator} did not answer: {why}"), style="dim")
+    for weakness in found.weak:
+        console.print(escape(f"  Note: {weakness}."), style="dim")
+
+
+def _cells(match: Match, zone: str) -> tuple[str, ...]:
+    listing = match.listing
+    return (
+        _moment(match, zone),
+        listing.title,
+        match.record.id.hex()[:10],
+        " ".join(listing.languages),
+        " ".join(listing.topics),
+        listing.facilitated_by,
+        str(listing.capacity),
+        match.vouching.words,
+    )
+
+
+def _moment(match: Match, zone: str) -> str:
+    from datetime import UTC, datetime
+
+    from warmline_protocol.records.schedule import load_zone
+
+    if match.meeting is None:
+        return f"see {match.listing.zone}"
+    start = datetime.fromtimestamp(match.meeting.start / 1000, UTC).astimezone(load_zone(zone))
+    minutes = (match.meeting.end - match.meeting.start) // 60_000
+    return f"{start:%a %d %b %H:%M}, {minutes} min"
+
+
+def _as_data(found: Findings) -> dict[str, Any]:
+    return {
+        "operators": found.operators,
+        "nodes_known": found.nodes_known,
+        "failed": [{"operator": operator, "why": why} for operator, why in found.failed],
+        "weak": list(found.weak),
+        "groups": [_match_data(match) for match in found.matches],
+    }
+
+
+def _match_data(match: Match) -> dict[str, Any]:
+    listing = match.listing
+    return {
+        "record": match.record.id.hex(),
+        "id": listing.slug,
+        "owner": match.record.owner.hex(),
+        "title": listing.title,
+        "summary": listing.summary,
+        "kind": listing.kind,
+        "topics": list(listing.topics),
+        "languages": list(listing.languages),
+        "zone": listing.zone,
+        "next_start_ms": match.meeting.start if match.meeting else None,
+        "next_end_ms": match.meeting.end if match.meeting else None,
+        "capacity": listing.capacity,
+        "age": str(listing.age),
+        "facilitated_by": listing.facilitated_by,
+        "card": match.card.name if match.card else None,
+        "verified": match.vouching.verified,
+        "vouching": {"agree": match.vouching.agree, "asked": match.vouching.asked},
+    }

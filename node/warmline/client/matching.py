@@ -1,0 +1,183 @@
+"""What a person looks for, matched on their own device against everything that several nodes hold.
+
+Holders may lie by leaving out, by serving old copies, or by vouching. So records are united over all of them and the
+newest wins, and *verified* is counted over nodes of different operators whose signed standing is at most an hour old.
+One liar can neither hide a group nor make one verified.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from warmline_protocol import limits
+from warmline_protocol.errors import LocalError
+from warmline_protocol.records.admission import AdmissionLimits, admit
+from warmline_protocol.records.card import Card
+from warmline_protocol.records.envelope import OpenedRecord
+from warmline_protocol.records.listing import Listing
+from warmline_protocol.records.merge import living
+from warmline_protocol.records.schedule import Meeting, Window, meetings, next_meeting
+from warmline_protocol.records.snapshot import StandingSheet
+from warmline_protocol.verdict import Verdict
+
+AGREEING: Final = 3
+"""Nodes of different operators that must vouch before the word *verified* stands alone."""
+_OPEN: Final = AdmissionLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A search; empty means anything. ``age`` is the person's own."""
+
+    topics: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    when: Window | None = None
+    kind: str | None = None
+    age: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one holder said. ``operator`` names who runs it, as far as that can be known."""
+
+    peer_id: str
+    operator: str
+    records: tuple[OpenedRecord, ...]
+    sheet: StandingSheet | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vouching:
+    """How many operators vouch for a record, and how many could have."""
+
+    agree: int = 0
+    asked: int = 0
+
+    @property
+    def verified(self) -> bool:
+        """Three agree; or, where fewer than three can be asked, all of them do (and the words say how many)."""
+        return self.agree >= AGREEING or (0 < self.agree == self.asked)
+
+    @property
+    def words(self) -> str:
+        if not self.verified:
+            return "unverified" if not self.agree else f"unverified ({self.agree} of {self.asked} vouch)"
+        return "verified" if self.agree >= AGREEING else f"verified by {self.agree} of {self.asked}"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A listing that fits; ``card`` is its host's where one was found, ``meeting`` the next in what was asked for."""
+
+    record: OpenedRecord
+    listing: Listing
+    card: Card | None
+    vouching: Vouching
+    meeting: Meeting | None
+
+
+@dataclass(slots=True)
+class Collection:
+    """Everything that was heard so far, by operator and united."""
+
+    chain_id: int | None = None
+    """The chain whose standing counts; None: the one that most operators follow."""
+    holdings: list[Holding] = field(default_factory=list)
+
+    def add(self, holding: Holding) -> None:
+        self.holdings.append(holding)
+
+    def records(self, now_ms: int) -> list[OpenedRecord]:
+        """The newest of everything that lives, by id. What is signed in the future is not believed yet."""
+        latest = now_ms + limits.CLOCK_SKEW_MS
+        everything = (record for holding in self.holdings for record in holding.records)
+        return living((record for record in everything if record.seq <= latest), now_ms)
+
+    def operators(self) -> int:
+        return len({holding.operator for holding in self.holdings})
+
+    def matches(self, wanted: Wanted, now_ms: int) -> list[Match]:
+        """What fits, soonest meeting first."""
+        records = self.records(now_ms)
+        cards = {record.id: record.body for record in records if isinstance(record.body, Card)}
+        found = []
+        for record in records:
+            if isinstance(record.body, Listing) and fits(record.body, wanted):
+                meeting = meeting_of(record.body, wanted.when, now_ms)
+                vouching, refused = self._vouching(record, now_ms)
+                if not refused and (meeting is not None or wanted.when is None):
+                    card = cards.get(record.body.host)
+                    found.append(Match(record, record.body, card, vouching, meeting))
+        return sorted(found, key=lambda match: (match.meeting or Meeting(2**62, 2**62), match.record.id))
+
+    def _vouching(self, record: OpenedRecord, now_ms: int) -> tuple[Vouching, bool]:
+        """Who vouches, and whether more operators say that the listing must not travel than that it may."""
+        agree, asked, against = set(), set(), set()
+        for operator, sheet in self._sheets(now_ms):
+            asked.add(operator)
+            standing = sheet.of(record.wallet) if record.wallet else None
+            answer = admit(record, standing=standing, head=sheet.chain, limits=_OPEN, now_ms=now_ms)
+            if answer.verified:
+                agree.add(operator)
+            elif answer.verdict is Verdict.IGNORE:
+                against.add(operator)
+        agree -= against
+        return Vouching(len(agree), len(asked)), len(against) > len(agree)
+
+    def _sheets(self, now_ms: int) -> list[tuple[str, StandingSheet]]:
+        oldest = now_ms // 1000 - limits.STANDING_AGE_MAX_S
+        fresh = [
+            (holding.operator, holding.sheet)
+            for holding in self.holdings
+            if holding.sheet is not None and holding.sheet.chain.time_s >= oldest
+        ]
+        chain = self.chain_id if self.chain_id is not None else _most_followed(fresh)
+        return [(operator, sheet) for operator, sheet in fresh if sheet.chain.chain_id == chain]
+
+
+def fits(listing: Listing, wanted: Wanted) -> bool:
+    """Whether topics, languages, kind and age fit; one common topic and one common language are enough."""
+    if wanted.kind and listing.kind != wanted.kind:
+        return False
+    if wanted.age is not None and not listing.age.low <= wanted.age <= listing.age.high:
+        return False
+    topics = {word.casefold() for word in wanted.topics}
+    if topics and not any(topic in topics for topic in listing.topics):
+        return False
+    return not wanted.languages or any(
+        speaks(offered, asked) for offered in listing.languages for asked in wanted.languages
+    )
+
+
+def speaks(offered: str, asked: str) -> bool:
+    """Whether a language tag serves a person who asked for another: ``pt`` and ``pt-BR`` serve each other."""
+    offered, asked = offered.casefold(), asked.casefold()
+    return offered == asked or offered.startswith(asked + "-") or asked.startswith(offered + "-")
+
+
+def meeting_of(listing: Listing, when: Window | None, now_ms: int) -> Meeting | None:
+    """The first meeting in the window (without one: the next), within the programme's dates; None if there is none.
+
+    A zone that this machine does not know gives None: the group is then shown without a time.
+    """
+    try:
+        if when is None:
+            upcoming = next_meeting(listing.slots, listing.zone, max(now_ms, listing.opens or 0))
+            found: Sequence[Meeting] = (upcoming,) if upcoming else ()
+        else:
+            found = meetings(listing.slots, listing.zone, when)
+    except LocalError:
+        return None
+    return next((m for m in found if _within(m, listing) and m.end > now_ms), None)
+
+
+def _within(meeting: Meeting, listing: Listing) -> bool:
+    return (listing.opens or 0) <= meeting.start and (listing.closes is None or meeting.end <= listing.closes)
+
+
+def _most_followed(sheets: Iterable[tuple[str, StandingSheet]]) -> int | None:
+    by_chain = Counter(chain for chain, _ in {(sheet.chain.chain_id, operator) for operator, sheet in sheets})
+    return min(by_chain, key=lambda chain: (-by_chain[chain], chain)) if by_chain else None
