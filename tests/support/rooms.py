@@ -253,7 +253,7 @@ class House:
                         self.perform(person)
                     self.fetch(person)
             busy = any(person.todo or person.machine.outbox.entries for person in self.everyone)
-            if not busy and self.room.can_move and not self.room._waiting:
+            if not busy and self.room.settled and not self.room._waiting:
                 return
             self.sleep(step)
         raise AssertionError("the room never came to rest")

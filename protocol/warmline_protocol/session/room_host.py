@@ -16,7 +16,7 @@ from warmline_protocol.errors import RefusedError, RemoteError, UsageError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import events
 from warmline_protocol.session.cells import Bundle, Draw, Kind
-from warmline_protocol.session.events import AppendCommit, AppendControl, UseLog
+from warmline_protocol.session.events import AppendCommit, AppendControl, UseKeys, UseLog
 from warmline_protocol.session.evidence import Signer
 from warmline_protocol.session.hello import (
     Hello,
@@ -89,8 +89,7 @@ class HostRoom(Room):
     def open(
         cls, provider: E2EEProvider, draw: Draw, now_ms: int, *, key: SigningKey, name: str, avatar: bytes
     ) -> HostRoom:
-        """A room of one. Create its log with fence 0 and the keys of ``schedule.current``, then call
-        :meth:`log_ready`."""
+        """A room of one. Create its log with fence and keys of :attr:`log_epoch`, then call :meth:`log_ready`."""
         group = provider.create(draw(16))
         room = cls(
             group,
@@ -105,12 +104,19 @@ class HostRoom(Room):
         return room
 
     def log_ready(self, address: bytes, incarnation: bytes, now_ms: int) -> None:
-        """The log exists, with this epoch's fence and keys."""
+        """The log exists, with the fence and keys of :attr:`log_epoch`. Again, at another node, to move the room."""
         first = self.log is None
         self._begin_log(LogStart(address, incarnation, 0, b""))
-        self._outputs += [UseLog(address, incarnation, 0), self._use_keys()]
+        self._forget_after = 0
+        epoch = self.log_epoch
+        self._outputs += [
+            UseLog(address, incarnation, 0),
+            UseKeys(epoch.number, epoch.send_key, epoch.read_key),
+        ]
         if not first:
             self._tell_moved()
+        if self._change is not None:
+            self._offer_change()
         self._change_next(now_ms)
         self._pump(now_ms)
 
@@ -130,9 +136,15 @@ class HostRoom(Room):
         self._outputs.append(AppendControl(token, control.addresses, control.cells))
 
     @property
-    def can_move(self) -> bool:
-        """Whether the log may be opened anew elsewhere: not while a commit is on its way to the old one."""
+    def settled(self) -> bool:
+        """Whether no commit is on its way."""
         return self._change is None
+
+    @property
+    def log_epoch(self) -> EpochKey:
+        """The fence and keys that a log has to be created with now: a commit on its way begins its epoch there."""
+        previous = self.schedule.previous
+        return previous if self._change is not None and previous is not None else self.schedule.current
 
     # -- who is in
 
@@ -173,7 +185,8 @@ class HostRoom(Room):
     # -- one commit at a time
 
     def _change_next(self, now_ms: int) -> None:
-        if self._change is not None or self.closed or self.log is None:
+        # The log before the last commit must be read first: only one old epoch is kept.
+        if self._change is not None or self._forget_after or self.closed or self.log is None:
             return
         while self._leaving_members:
             gone = self._leaving_members.pop(0)
@@ -249,8 +262,7 @@ class HostRoom(Room):
         if change.removed:
             self._let_go(change.removed)
         if self.after >= seq:
-            self._read_past_change()
-        self._change_next(now_ms)
+            self._read_past_change(now_ms)
 
     def _let_in(self, member: Member, hello: Hello, mls_welcome: bytes, seq: int, now_ms: int) -> None:
         assert self.log is not None and self.signer is not None
@@ -283,15 +295,15 @@ class HostRoom(Room):
         if guest is not None:
             self._control(guest.replies, seal_answer(Removed(guest.attempt), guest.reply_secret, self.draw))
 
-    def _read_past_change(self) -> None:
+    def _read_past_change(self, now_ms: int) -> None:
         self._forget_after = 0
-        if self._change is None:
-            self._forget_previous()
+        self._forget_previous()
+        self._change_next(now_ms)
 
     def _read_one(self, seq: int, cell: bytes, now_ms: int) -> None:
         super()._read_one(seq, cell, now_ms)
         if self._forget_after and seq >= self._forget_after:
-            self._read_past_change()
+            self._read_past_change(now_ms)
 
     def _own_came_back(self, bundle: Bundle, seq: int, now_ms: int) -> None:
         change = self._change
