@@ -89,7 +89,8 @@ def test_a_blanket_except_says_why():
     for path in SOURCES:
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             if re.search(r"except\*? \(?(Exception|BaseException)\b|except:", line):
-                assert re.search(r"noqa: [A-Z0-9, ]*BLE001\S* *(-|—) *\w", line), f"{path.relative_to(ROOT)}:{number}"
+                comment = re.sub(r"noqa: [A-Z0-9, ]+", "", line.partition("#")[2])
+                assert len(comment.strip(" -—")) > 15, f"{path.relative_to(ROOT)}:{number}"
 
 
 def tracked() -> list[Path]:

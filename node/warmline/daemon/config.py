@@ -76,7 +76,7 @@ class ChainSection:
     url: str = _set("", "JSON-RPC address of an Ethereum node, or of `warmline chain dev`.")
     manifest: str = _set("", "Path of the manifest with the contracts' addresses, relative to this file.")
     confirmations: int = _set(
-        2, "Blocks that good news must be old on a chain without finality; bad news acts at once.", low=0
+        -1, "Blocks that good news must be old; -1 lets the chain decide (finality). Bad news acts at once.", low=-1
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from warmline_protocol.errors import ConfigError, UnreachableError
+from warmline_protocol.errors import ConfigError, UnreachableError, WarmlineError
 
 LINE_MAX = 4 << 20
 DEADLINE = 5.0
@@ -68,7 +68,10 @@ async def _answer(line: bytes, answers: Answers) -> Any:
         answer = answers[question]
     except (ValueError, KeyError, TypeError):
         return {"error": f"ask one of {', '.join(sorted(answers))}"}
-    return await answer()
+    try:
+        return await answer()
+    except WarmlineError as error:
+        return {"error": f"{error.message}. {error.hint}"}
 
 
 async def ask(path: Path, question: str) -> Any:
@@ -77,12 +80,15 @@ async def ask(path: Path, question: str) -> Any:
         with trio.fail_after(DEADLINE):
             async with await trio.open_unix_socket(str(path)) as stream:
                 await stream.send_all(json.dumps({"ask": question}).encode() + b"\n")
-                return json.loads(await _read_line(stream))
+                answer = json.loads(await _read_line(stream))
     except (OSError, trio.TooSlowError, trio.BrokenResourceError, ValueError) as error:
         raise UnreachableError(
             f"no node answers in {path.parent} ({type(error).__name__})",
             hint=f"Start it with `warmline node run --data {path.parent}`.",
         ) from None
+    if isinstance(answer, dict) and set(answer) == {"error"}:
+        raise UnreachableError(str(answer["error"]))
+    return answer
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes:

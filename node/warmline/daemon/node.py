@@ -29,7 +29,7 @@ from warmline.services.directory import Directory, DirectorySettings, NodeProfil
 from warmline.services.directory_judge import RecordJudge
 from warmline.services.queues import DIRECT, QueueService, open_queues
 from warmline.store.store import Store
-from warmline_protocol.circuit import CircuitLimits
+from warmline_protocol.circuit_table import CircuitLimits
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.messages import TOPIC
 from warmline_protocol.records.node import DIRECTORY, KAD, QUEUES, RELAY, Capacity

@@ -27,17 +27,21 @@ class Supervisor:
     restarts: dict[str, int] = field(default_factory=dict)
     last_error: dict[str, str] = field(default_factory=dict)
 
-    async def keep(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
-        """Run ``service`` until it returns, again after each failure; a mistake of the operator's ends the node."""
+    async def keep(self, name: str, service: Callable[[], Awaitable[None]], *, proven: Callable[[], bool]) -> None:
+        """Run ``service`` until it returns, again after each failure.
+
+        What fails before ``proven`` says that it has worked once, or by a mistake of the operator's, is raised: it
+        would only fail again.
+        """
         pause = FIRST_PAUSE
         while True:
             started = trio.current_time()
             try:
                 await service()
                 return
-            except LocalError:
-                raise
-            except Exception as error:  # noqa: BLE001 - this is the supervisor
+            except Exception as error:  # whatever it was, the node must outlive it: this is the supervisor
+                if not proven() or _operators_mistake(error):
+                    raise
                 self._note(name, error)
             if trio.current_time() - started > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
@@ -50,3 +54,10 @@ class Supervisor:
         self.last_error[name] = type(error).__name__
         log.warning("%s failed (%s) and is started again", name, type(error).__name__)
         log.debug("%s failed", name, exc_info=error)
+
+
+def _operators_mistake(error: Exception) -> bool:
+    """A taken port or a bad value does not go away by trying again; Trio's nurseries may have wrapped it."""
+    if isinstance(error, ExceptionGroup):
+        return any(isinstance(each, Exception) and _operators_mistake(each) for each in error.exceptions)
+    return isinstance(error, LocalError)
