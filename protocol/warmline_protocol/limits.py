@@ -113,6 +113,8 @@ CIRCUIT_REQUEST_S: Final = 10
 """Seconds for one HOP or STOP message to arrive or leave."""
 CIRCUIT_DIAL_S: Final = 15
 """Seconds for a relay to reach a destination that it is not connected to."""
+CIRCUIT_REDIAL_S: Final = 10
+"""Seconds for which a relay does not try again to reach a destination that it could not reach."""
 CIRCUIT_UPGRADE_S: Final = 15
 """Seconds for Noise and Yamux between the two ends of a new circuit."""
 CIRCUIT_STALL_S: Final = 60

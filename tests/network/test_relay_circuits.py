@@ -88,8 +88,11 @@ async def test_the_relay_says_when_a_node_cannot_be_reached() -> None:
             await client.connect(entry.addrs()[0])
             with pytest.raises(RefusedError) as refusal:
                 await dial_through(client, entry.peer_id, gone.peer_id)
-        assert refusal.value.code == "unreachable"
-        assert relay.statistics().refused == {"destination not connected": 1}
+            assert refusal.value.code == "unreachable"
+            known[gone.peer_id] = gone.addrs()
+            with pytest.raises(RefusedError):  # known for ten seconds, so that a crowd does not queue for it
+                await dial_through(client, entry.peer_id, gone.peer_id)
+        assert relay.statistics().refused == {"destination not connected": 2}
 
 
 async def test_a_node_that_accepts_no_circuits() -> None:
@@ -237,6 +240,18 @@ async def _reserve(node: object, relay: str) -> int:
         assert answer.reservation.expire_s > 0
         assert answer.reservation.addrs
     return int(answer.status or 0)
+
+
+async def test_the_entry_forgets_its_clients() -> None:
+    async with a_pair() as (entry, _, node, _end):
+        ids = set()
+        for _ in range(3):
+            async with routes_through(entry).path("once", address(node)) as path:
+                await echoes(path)
+                ids.add(path.peer_id)
+        store = entry.raw.get_peerstore()
+        await eventually(lambda: not ids & {str(peer) for peer in store.peer_ids()})
+        assert node.peer_id in entry.peers()
 
 
 async def test_statistics_name_nobody() -> None:

@@ -20,7 +20,7 @@ from warmline.env import SystemClock, SystemRng
 from warmline.net import inbound
 from warmline.net.host import Libp2pHost
 from warmline.net.relay import Relay, open_relay
-from warmline_protocol.circuit import CircuitLimits
+from warmline_protocol.circuit_table import CircuitLimits
 from warmline_protocol.records.node import NodeAddress
 
 LOOK = "/warmline/test/look/1"

@@ -11,26 +11,20 @@ from libp2p.relay.circuit_v2.pb import circuit_pb2 as pb
 
 from warmline_protocol import limits
 from warmline_protocol.circuit import (
-    Circuit,
-    CircuitLimits,
-    CircuitRefused,
-    CircuitTable,
-    Ending,
     HopMessage,
     HopType,
     Limit,
     MessageReader,
     Reservation,
-    Stage,
     Status,
     StopMessage,
     StopType,
-    Way,
     decode_hop,
     decode_stop,
     encode_hop,
     encode_stop,
 )
+from warmline_protocol.circuit_table import Circuit, CircuitLimits, CircuitRefused, CircuitTable, Ending, Stage, Way
 from warmline_protocol.codec import frame
 from warmline_protocol.errors import MalformedError, OversizeError, RemoteError, UsageError
 

@@ -37,23 +37,25 @@ from warmline_protocol import limits as numbers
 from warmline_protocol.circuit import (
     HOP_PROTOCOL,
     STOP_PROTOCOL,
+    HopMessage,
+    HopType,
+    Reservation,
+    Status,
+    StopMessage,
+    StopType,
+    decode_hop,
+    decode_stop,
+    encode_hop,
+    encode_stop,
+)
+from warmline_protocol.circuit_table import (
     Circuit,
     CircuitLimits,
     CircuitRefused,
     CircuitTable,
     Ending,
-    HopMessage,
-    HopType,
     RelayStatistics,
-    Reservation,
-    Status,
-    StopMessage,
-    StopType,
     Way,
-    decode_hop,
-    decode_stop,
-    encode_hop,
-    encode_stop,
 )
 from warmline_protocol.codec import frame
 from warmline_protocol.errors import MalformedError, OversizeError, RemoteError, WarmlineError
@@ -118,6 +120,8 @@ class Relay:
         self._subnet_of = subnet_of
         self._table = CircuitTable(limits)
         self._dials: dict[str, trio.Lock] = {}
+        # As many entries as there are node records; a crowd that waits for a dead node would fill the relay.
+        self._unreachable: dict[str, float] = {}
         self._origins: dict[str, str] = {}
         self._inbound: Counter[str] = Counter()
         self._scopes: set[trio.CancelScope] = set()
@@ -132,9 +136,17 @@ class Relay:
         return self._origins.get(peer)
 
     def peer_changed(self, peer: str, connected: bool) -> None:
-        """A reservation ends with the connection it was made over."""
-        if not connected:
-            self._table.forget(_peer_bytes(peer))
+        """With its last connection a peer loses its reservation and, if it is a client, everything known of it.
+
+        The library keeps what identify said of every peer; clients, who name no address, are new ones each time.
+        """
+        if connected:
+            return
+        peer_id = ID.from_base58(peer)
+        self._table.forget(peer_id.to_bytes())
+        store = self._raw.get_peerstore()
+        if store.has_peer(peer_id) and not store.peer_info(peer_id).addrs:
+            store.clear_peerdata(peer_id)
 
     def shut(self) -> None:
         """End every circuit."""
@@ -222,6 +234,10 @@ class Relay:
             raise self._table.refuse(Status.CONNECTION_FAILED, "destination not reached") from None
 
     async def _dial(self, peer: str, addrs: tuple[str, ...]) -> None:
+        if peer in self._host.peers():
+            return
+        if self._unreachable.get(peer, 0.0) > trio.current_time():
+            raise self._table.refuse(Status.CONNECTION_FAILED, "destination not connected")
         lock = self._dials.setdefault(peer, trio.Lock())
         try:
             with trio.fail_after(numbers.CIRCUIT_DIAL_S):
@@ -236,14 +252,16 @@ class Relay:
     async def _dial_first(self, peer: str, addrs: tuple[str, ...]) -> None:
         direct = [addr for addr in addrs if "/p2p-circuit" not in addr]
         for addr in direct:
-            if peer in self._host.peers():
-                return
+            if peer in self._host.peers() or self._unreachable.get(peer, 0.0) > trio.current_time():
+                break
             try:
                 await self._host.connect(addr)
             except WarmlineError as error:
                 log.debug("one address of a destination failed: %s", type(error).__name__)
         if peer not in self._host.peers():
+            self._unreachable[peer] = trio.current_time() + numbers.CIRCUIT_REDIAL_S
             raise self._table.refuse(Status.CONNECTION_FAILED, "destination not connected")
+        self._unreachable.pop(peer, None)
 
     async def _stop(self, circuit: Circuit) -> INetStream:
         """Ask the destination; its stream when it agrees."""
@@ -452,7 +470,3 @@ async def _reset(stream: INetStream | None) -> None:
 
 def _stop_status(status: Status) -> bytes:
     return encode_stop(StopMessage(StopType.STATUS, status=status))
-
-
-def _peer_bytes(peer: str) -> bytes:
-    return ID.from_base58(peer).to_bytes()
