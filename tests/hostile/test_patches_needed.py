@@ -38,6 +38,9 @@ CURES = {
     "windows_are_not_enforced": "muxer.BoundedYamux",
     "unanswered_pings_close_nothing": "muxer.BoundedYamux",
     "cancelled_writes_break_the_connection": "muxer.BoundedYamux",
+    "knowing_many_peers_loses_the_own_key": "peerstore.BoundedPeerStore",
+    "identify_stores_anything": "patches.bound_identify",
+    "resets_read_as_clean_ends": "rawhost.LibraryStream",
     "opening_blocks_at_256": "muxer.BoundedYamux",
     "full_windows_give_up_after_five_seconds": "muxer.PatientStream",
     "muxer_class_is_ignored": "rawhost._use_muxer",
@@ -365,6 +368,53 @@ async def show_cancelled_writes_break_the_connection() -> bool:
     with trio.move_on_after(0.5):
         await muxed._write_frame(bytes(12))
     return [len(half) for half in socket.took] == [6]
+
+
+async def show_knowing_many_peers_loses_the_own_key() -> bool:
+    from libp2p.peer.id import ID
+    from libp2p.peer.peerstore import PeerStoreError
+    from multiaddr import Multiaddr
+
+    async with stock() as host:
+        for number in range(1001):
+            peer = ID(b"\x00\x24" + number.to_bytes(36, "big"))
+            host.get_peerstore().add_addrs(peer, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 100)
+        try:
+            host.get_private_key()
+        except PeerStoreError:
+            return True
+    return False
+
+
+async def show_identify_stores_anything() -> bool:
+    from libp2p.identity.identify.pb.identify_pb2 import Identify
+    from libp2p.identity.update import update_peerstore_from_identify
+    from libp2p.peer.id import ID
+    from libp2p.peer.peerstore import PeerStore
+
+    store, peer = PeerStore(), ID(b"stranger")
+    await update_peerstore_from_identify(store, peer, Identify(protocols=[f"/x/{i}" for i in range(50_000)]))
+    return len(store.get_protocols(peer)) == 50_000
+
+
+async def show_resets_read_as_clean_ends() -> bool:
+    import trio
+    from libp2p.network.stream.exceptions import StreamEOF
+
+    async def handler(stream: Any) -> None:
+        await trio.sleep(0.3)
+        await stream.reset()
+
+    async with stock() as server, stock() as client:
+        server.set_stream_handler("/x/1", handler)
+        await connect(client, server)
+        stream = await client.new_stream(server.get_id(), ["/x/1"])
+        try:
+            return await stream.read(10) == b""
+        except StreamEOF:
+            return True
+        except Exception:  # noqa: BLE001 - any other answer would be right
+            return False
 
 
 async def show_opening_blocks_at_256() -> bool:

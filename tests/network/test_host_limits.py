@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import trio
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
 
 from support.hosts import ECHO, ECHO_FRAME, LOOPBACK, LOOPBACK_WS, PATIENCE, a_host, echo, is_served, raw_socket
 from warmline.net.inbound import LOOPBACK as FROM_LOOPBACK
 from warmline.net.inbound import UNKNOWN, InboundGate, subnet_of
+from warmline.net.peerstore import PEERS_MAX, trim_identify
 from warmline.net.websocket import WAITING, WAITING_PER_SUBNET, WaitingRoom
 from warmline_protocol.errors import UnreachableError
 
@@ -131,3 +135,33 @@ class Socket:
 
     def getpeername(self) -> tuple[str, int]:
         return self.host, 1
+
+
+async def test_many_peers_do_not_push_out_ourselves_or_who_is_here() -> None:
+    async with a_host() as node, a_host() as friend:
+        await node.connect(friend.addrs()[0])
+        store = node.raw.get_peerstore()
+        for number in range(PEERS_MAX + 500):
+            stranger = ID(b"\x00\x24" + number.to_bytes(36, "big"))
+            store.add_addrs(stranger, [Multiaddr("/ip4/192.0.2.1/tcp/1")], 100)
+        assert len(store.peer_ids()) == PEERS_MAX
+        assert node.raw.get_private_key()
+        assert store.addrs(node.raw.get_id().from_string(friend.peer_id))
+
+
+def test_identify_is_cut_to_size() -> None:
+    message = Identify(
+        listen_addrs=[b"\x04" * 8] * 2000 + [b"x" * 10_000],
+        protocols=[f"/x/{i}" for i in range(5000)],
+        signedPeerRecord=b"x" * 100_000,
+        agent_version="kept",
+    )
+    trim_identify(message)
+    assert len(message.SerializeToString()) < 2000
+    assert message.agent_version == "kept"
+    honest = Identify(
+        listen_addrs=[b"\x04\x7f\x00\x00\x01\x06\x0f\xa1"], protocols=["/a/1"], signedPeerRecord=b"x" * 300
+    )
+    before = honest.SerializeToString()
+    trim_identify(honest)
+    assert honest.SerializeToString() == before

@@ -31,6 +31,7 @@ from multiaddr import Multiaddr
 from warmline.env import Clock, Rng
 from warmline.net.api import Handler, PeerChange
 from warmline.net.inbound import InboundGate
+from warmline.net.peerstore import BoundedPeerStore
 from warmline.net.rawhost import LibraryStream, PeerWatch, build_raw
 from warmline.net.streams import Channel
 from warmline_protocol.errors import (
@@ -201,13 +202,13 @@ class Libp2pHost:
 
     def _forget_guest(self, peer: ID) -> None:
         """Clients' throw-away identities come by the thousand; a peer that told no address leaves no trace."""
-        peerstore = self.raw.get_peerstore()
+        store = cast(BoundedPeerStore, self.raw.get_peerstore())
         try:
-            known = bool(peerstore.addrs(peer))
+            known = bool(store.addrs(peer))
         except PeerStoreError:
             known = False
         if not known:
-            cast(Any, peerstore).peer_data_map.pop(peer, None)
+            store.forget(peer)
 
 
 @asynccontextmanager

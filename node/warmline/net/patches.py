@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import trio
 
 from warmline.net import muxer, quick, websocket
+from warmline.net.peerstore import trim_identify
 
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_MAX: Final = 1024
@@ -43,6 +44,7 @@ def apply() -> None:
     listen_exclusively()
     contain_websocket_server()
     bound_negotiation()
+    bound_identify()
     bound_streams()
     muxer.use_patient_streams()
     contain_connections()
@@ -52,6 +54,7 @@ def apply() -> None:
     sweep_caches_without_threads()
     lock_without_yielding()
     read_ahead()
+    credit_by_halves()
 
 
 def _set(owner: Any, name: str, value: object) -> None:
@@ -161,6 +164,21 @@ def bound_negotiation() -> None:
         return bytes(line[:-1])
 
     _set(multiselect_communicator, "read_delim", read_delim)
+
+
+def bound_identify() -> None:
+    """identity/update.py stores 1,000 addresses and any number of protocols of every stranger (see peerstore.py)."""
+    from libp2p.host import basic_host
+    from libp2p.identity.identify_push import identify_push
+
+    store = basic_host.update_peerstore_from_identify  # type: ignore[attr-defined]
+
+    async def trimmed(peers: Any, peer_id: Any, message: Any) -> None:
+        trim_identify(message)
+        await store(peers, peer_id, message)
+
+    _set(basic_host, "update_peerstore_from_identify", trimmed)
+    _set(identify_push, "update_peerstore_from_identify", trimmed)
 
 
 def contain_connections() -> None:
@@ -364,3 +382,12 @@ def read_ahead() -> None:
 
     TrioTCPStream._read_socket = TrioTCPStream.read  # type: ignore[attr-defined]
     _set(TrioTCPStream, "read", quick.read_ahead)
+
+
+def credit_by_halves() -> None:
+    """stream_muxer/yamux/yamux.py ``_auto_tune_and_send_window_update``: a window update for every second read, also
+    with ``PY_YAMUX_RELEASE_ON_READ=0``; each is a frame to encrypt, send and wake the other side for.
+    """
+    from libp2p.stream_muxer.yamux import yamux
+
+    _set(yamux.YamuxStream, "_auto_tune_and_send_window_update", quick.credit_by_halves)

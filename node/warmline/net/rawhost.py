@@ -30,6 +30,7 @@ from multiaddr import Multiaddr
 from warmline.env import Rng
 from warmline.net import patches
 from warmline.net.muxer import BoundedYamux, with_pings
+from warmline.net.peerstore import BoundedPeerStore
 from warmline_protocol.errors import UnreachableError
 from warmline_protocol.keys import SigningKey
 
@@ -85,6 +86,7 @@ def build_raw(
         enable_graceful_degradation=False,
         enable_rate_limiting=False,
     )
+    store = BoundedPeerStore()
     raw = new_host(
         key_pair=pair,
         sec_opt={NOISE_ID: NoiseTransport(pair, noise_privkey=create_noise_key_pair().private_key)},
@@ -93,6 +95,7 @@ def build_raw(
         enable_tcp=True,
         enable_websocket=True,
         resource_manager=resources,
+        peerstore_opt=store,
         disable_identify_address_discovery=True,
         connection_config=ConnectionConfig(
             max_connections=max_connections,
@@ -107,6 +110,7 @@ def build_raw(
     )
     host = cast(BasicHost, raw)
     swarm = cast(Any, host.get_network())
+    store.in_use = lambda peer: peer in swarm.connections
     # Retrying is ours to decide (liveness.py); the default dials a dead address four times.
     swarm.retry_config = RetryConfig(max_retries=0)
     swarm.auto_connector = SilentAutoConnector()
