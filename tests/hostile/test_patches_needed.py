@@ -51,6 +51,9 @@ CURES = {
     "plaintext_is_accepted": "rawhost.build_raw",
     "leaving_leaves_sockets_open": "host.open_host",
     "every_read_updates_the_window": "warmline.net",
+    "every_second_read_updates_the_window": "patches.credit_by_halves",
+    "a_message_is_two_socket_reads": "patches.read_ahead",
+    "free_locks_yield": "patches.lock_without_yielding",
 }
 
 
@@ -529,6 +532,60 @@ async def show_every_read_updates_the_window() -> bool:
     from libp2p.stream_muxer.yamux import yamux
 
     return yamux._yamux_release_on_read()
+
+
+async def show_every_second_read_updates_the_window() -> bool:
+    os.environ["PY_YAMUX_RELEASE_ON_READ"] = "0"
+    muxed = _muxer()
+    stream = await muxed.open_stream()
+    updates = 0
+
+    async def counted(data: bytes) -> None:
+        nonlocal updates
+        updates += 1
+
+    muxed._write_frame = counted
+    for _ in range(100):
+        stream.recv_window -= 100
+        muxed.stream_buffers[stream.stream_id].extend(bytes(100))
+        await stream.read(100)
+    return updates > 20
+
+
+async def show_a_message_is_two_socket_reads() -> bool:
+    from libp2p.io.trio import TrioTCPStream
+
+    class Socket:
+        reads = 0
+
+        async def receive_some(self, size: int) -> bytes:
+            self.reads += 1
+            return bytes(size)
+
+    socket = Socket()
+    stream = TrioTCPStream(socket)  # type: ignore[arg-type]
+    await stream.read(2)
+    await stream.read(100)
+    return socket.reads == 2
+
+
+async def show_free_locks_yield() -> bool:
+    import trio
+
+    muxed = _muxer()
+    stream = await muxed.open_stream()
+    muxed.stream_buffers[stream.stream_id].extend(bytes(100))
+
+    class Steps(trio.abc.Instrument):
+        count = 0
+
+        def before_task_step(self, task: Any) -> None:
+            self.count += 1
+
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    await stream.read(100)
+    return steps.count >= 2
 
 
 IN_VIRTUAL_TIME = {
