@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from support.hosts import LOOPBACK, a_host, key_of, port_of
+from support.hosts import LOOPBACK, LOOPBACK_WS, a_host, key_of, port_of
 from warmline_protocol.errors import ConfigError, MalformedError, UnreachableError, UsageError
 
 
@@ -46,6 +46,21 @@ async def test_nobody_there_is_unreachable_and_wrong_identity_too() -> None:
             await client.connect("/ip4/127.0.0.1/tcp/4001")
         with pytest.raises(MalformedError):
             await client.connect("not an address")
+
+
+@pytest.mark.parametrize("listen", [LOOPBACK, LOOPBACK_WS])
+@pytest.mark.parametrize("kind", ["dns4", "dns"])
+async def test_names_are_resolved_as_the_system_does(kind: str, listen: str) -> None:
+    async with a_host(listen=(listen,)) as node, a_host(listen=()) as client:
+        addr = node.addrs()[0].replace("/ip4/127.0.0.1/", f"/{kind}/localhost/")
+        assert await client.connect(addr) == node.peer_id
+
+
+async def test_a_name_that_means_nothing_says_so() -> None:
+    async with a_host(listen=()) as client:
+        with pytest.raises(UnreachableError) as caught:
+            await client.connect(f"/dns4/no-such-name.invalid/tcp/1/p2p/{key_of('x').peer_id}")
+    assert "no-such-name.invalid" in caught.value.message
 
 
 async def test_a_private_host_neither_listens_nor_serves_nor_dials_by_itself() -> None:

@@ -31,6 +31,7 @@ from multiaddr import Multiaddr
 from warmline.env import Clock, Rng
 from warmline.net.api import Handler, PeerChange
 from warmline.net.inbound import InboundGate
+from warmline.net.names import resolve
 from warmline.net.peerstore import BoundedPeerStore
 from warmline.net.rawhost import LibraryStream, PeerWatch, build_raw
 from warmline.net.streams import Channel
@@ -129,7 +130,9 @@ class Libp2pHost:
 
     async def _dial(self, where: Multiaddr, peer: str) -> None:
         try:
-            await self._swarm.dial_addr(where, _id(peer))
+            await self._swarm.dial_addr(await resolve(where), _id(peer))
+        except UnreachableError:
+            raise
         except Exception as error:
             raise UnreachableError(
                 f"no connection to {where} ({type(error).__name__})",
