@@ -118,7 +118,8 @@ class IdentityFiles:
         if box.exists():
             return _unstore(open_box(_read(box), passphrase()))
         files = SupporterFiles(self.folder)
-        return Identity(files.device_key(), files.delegation())
+        delegated = (self.folder / "delegation").exists()  # without a wallet, records are unverified
+        return Identity(files.device_key(), files.delegation() if delegated else None)
 
     def save(self, identity: Identity, passphrase: str, rng: Rng) -> None:
         """Write the box in the place of the old one; the old one stays until the new one is on the disk."""
