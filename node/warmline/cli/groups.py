@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from warmline.cli.entries import entry_option, known_entries, local_zone
+from warmline.cli.passphrase import device_passphrase
 
 if TYPE_CHECKING:
     from warmline.client.finder import Finder, Findings, Progress
@@ -155,16 +156,7 @@ def _text_of(file: Path) -> str:
 def _load(folder: Path, passphrase_fd: int | None) -> Identity:
     from warmline.client.identity import IdentityFiles
 
-    return IdentityFiles(folder).load(lambda: _passphrase(passphrase_fd))
-
-
-def _passphrase(fd: int | None) -> str:
-    if fd is not None:
-        from warmline.chain.wallet import passphrase_from_fd
-
-        return passphrase_from_fd(fd)
-    text: str = click.prompt("Passphrase", hide_input=True, err=True)
-    return text
+    return IdentityFiles(folder).load(lambda: device_passphrase(passphrase_fd))
 
 
 def _identity_and_door(folder: Path, passphrase_fd: int | None) -> tuple[Identity, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmline.cli.card import card
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ STATES = ("none", "ended, or its issuer was removed", "revoked", "renounced")
 @click.group()
 def command() -> None:
     """For peer supporters: keys, card, bond, credentials, being on duty."""
+
+
+command.add_command(card)
 
 
 @command.command()

@@ -310,7 +310,7 @@ def _zone(raw: Any) -> str:
     return name
 
 
-def _age(raw: Any) -> AgeBand:
+def age_band(raw: Any) -> AgeBand:
     text = _string(raw)
     match = re.fullmatch(r"(\d{1,3})(?:\+|\s*-\s*(\d{1,3}))", text)
     if not match:
@@ -364,7 +364,7 @@ FIELDS: Final[dict[str, _Field]] = {
     "when": _Field("slots", _many(lambda raw: parse_slot(_string(raw))), 'when = ["tue 19:00 60"]'),
     "capacity": _Field("capacity", _seats, "capacity = 12"),
     "min_participants": _Field("min_participants", _whole, "min_participants = 3", optional=True, missing=2),
-    "age": _Field("age", _age, 'age = "18+"', optional=True, missing=AgeBand(limits.AGE_MIN, 120)),
+    "age": _Field("age", age_band, 'age = "18+"', optional=True, missing=AgeBand(limits.AGE_MIN, 120)),
     "facilitated_by": _Field("facilitated_by", _text("facilitated_by"), 'facilitated_by = "Ana"'),
     "co_facilitators": _Field(
         "co_facilitators", _many(_wallet), 'co_facilitators = ["0x…"]', optional=True, missing=()
