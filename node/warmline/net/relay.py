@@ -5,10 +5,7 @@ circuits to the same destination; it looks at a circuit's deadline only after a 
 it demands a reservation of the destination, which lets the destination choose its relays.
 
 Here a circuit is one task: it reads the request, reaches the destination, pumps both directions under a timer and
-ends both streams together. Two rules of the muxer shape the pumps. A write must not be cancelled once it has begun,
-because Noise has counted the frame by then and the whole connection, with everybody's circuits on it, would be lost;
-so a pump first waits (cancellable) for window, then writes no more than fits (shielded). And nothing is read that
-cannot be written yet: a slow end fills its own window and stops its peer, not this node's memory.
+ends both streams together (:mod:`warmline.net.pump`).
 
 Who may be reached is ``locate``'s decision: it answers with the addresses of a peer's valid node record, or None.
 It also decides which addresses are fit for dialling; this module dials what it is given.
@@ -33,6 +30,7 @@ from warmline.env import Clock
 from warmline.net import circuit as circuits
 from warmline.net import inbound
 from warmline.net.circuit import STREAM_ERRORS, is_relayed, read_message
+from warmline.net.pump import carry, end_both, part, reset
 from warmline_protocol import limits as numbers
 from warmline_protocol.circuit import (
     HOP_PROTOCOL,
@@ -55,7 +53,6 @@ from warmline_protocol.circuit_table import (
     CircuitTable,
     Ending,
     RelayStatistics,
-    Way,
 )
 from warmline_protocol.codec import frame
 from warmline_protocol.errors import MalformedError, OversizeError, RemoteError, WarmlineError
@@ -65,10 +62,6 @@ if TYPE_CHECKING:
 
 Locate = Callable[[str], tuple[str, ...] | None]
 """Peer id to the addresses of its valid node record (``()`` when it has none that can be dialled), or None."""
-
-CHUNK = 64 * 1024
-STALL_POLL = 0.02
-"""Seconds between looks at a full window; the muxer offers no event for it."""
 
 log = logging.getLogger("warmline.net.relay")
 
@@ -136,17 +129,9 @@ class Relay:
         return self._origins.get(peer)
 
     def peer_changed(self, peer: str, connected: bool) -> None:
-        """With its last connection a peer loses its reservation and, if it is a client, everything known of it.
-
-        The library keeps what identify said of every peer; clients, who name no address, are new ones each time.
-        """
-        if connected:
-            return
-        peer_id = ID.from_base58(peer)
-        self._table.forget(peer_id.to_bytes())
-        store = self._raw.get_peerstore()
-        if store.has_peer(peer_id) and not store.peer_info(peer_id).addrs:
-            store.clear_peerdata(peer_id)
+        """A reservation ends with the last connection of its holder."""
+        if not connected:
+            self._table.forget(ID.from_base58(peer).to_bytes())
 
     def shut(self) -> None:
         """End every circuit."""
@@ -277,9 +262,9 @@ class Relay:
         except trio.TooSlowError:
             answer = None
         except BaseException:
-            await _reset(stream)
+            await reset(stream)
             raise
-        await _reset(stream)
+        await reset(stream)
         if answer is not None and answer.status == Status.RESOURCE_LIMIT_EXCEEDED:
             raise self._table.refuse(Status.RESOURCE_LIMIT_EXCEEDED, "destination has no room")
         raise self._table.refuse(Status.CONNECTION_FAILED, "destination refused")
@@ -302,59 +287,21 @@ class Relay:
             answer = HopMessage(HopType.STATUS, limit=self._limits.granted(), status=Status.OK)
             await _send(client, encode_hop(answer))
             with trio.move_on_at(ends_at) as timer:
-                await self._pump_both(circuit, client, destination)
+                await carry(circuit, client, destination)
             if timer.cancelled_caught:
                 circuit.close(Ending.DURATION)
         finally:
             if self._shut:
                 circuit.close(Ending.SHUTDOWN)
-            await self._end(circuit, client, destination)
+            await end_both(circuit, client, destination, shut=self._shut)
             self._table.release(circuit)
-
-    async def _pump_both(self, circuit: Circuit, client: INetStream, destination: INetStream) -> None:
-        async with trio.open_nursery() as nursery:
-            for way, source, target in ((Way.UP, client, destination), (Way.DOWN, destination, client)):
-                nursery.start_soon(self._pump, circuit, way, source, target, nursery.cancel_scope)
-
-    async def _pump(
-        self, circuit: Circuit, way: Way, source: INetStream, target: INetStream, both: trio.CancelScope
-    ) -> None:
-        try:
-            while data := await source.read(CHUNK):
-                if not circuit.carry(way, len(data)):
-                    break
-                if not await _write_all(target, data):
-                    circuit.close(Ending.STALLED)
-                    break
-        except STREAM_ERRORS as error:
-            log.debug("a circuit's stream ended: %s", type(error).__name__)
-        circuit.close(Ending.CLOSED)
-        both.cancel()
-
-    async def _end(self, circuit: Circuit, client: INetStream, destination: INetStream) -> None:
-        """Both ends together: an end of stream after a clean close, a reset for everything else."""
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for stream in (client, destination):
-                    clean = circuit.ending is Ending.CLOSED
-                    nursery.start_soon(self._part if clean else _reset, stream)
 
     async def _refuse(self, stream: INetStream, status: Status) -> None:
         await _send(stream, encode_hop(HopMessage(HopType.STATUS, status=status)))
         await self._part(stream)
 
     async def _part(self, stream: INetStream) -> None:
-        """End of stream, then a moment for the other side to end too, because a reset discards what it has not read."""
-        seconds = 0.0 if self._shut else float(numbers.CIRCUIT_FAREWELL_S)
-        with trio.move_on_after(seconds):
-            try:
-                with trio.CancelScope(shield=True):
-                    await stream.close()
-                while await cast(Any, stream).muxed_stream.read(CHUNK):
-                    pass
-            except STREAM_ERRORS:
-                pass
-        await _reset(stream)
+        await part(stream, 0.0 if self._shut else float(numbers.CIRCUIT_FAREWELL_S))
 
     # --- destination: STOP
 
@@ -436,36 +383,9 @@ class Relay:
             self._table.done(source)
 
 
-async def _write_all(stream: INetStream, data: bytes) -> bool:
-    """Write ``data`` as the window allows; False when it stayed shut for too long."""
-    view = memoryview(data)
-    while view:
-        room = await _room(stream)
-        if not room:
-            return False
-        with trio.CancelScope(shield=True):
-            await stream.write(bytes(view[:room]))
-        view = view[room:]
-    return True
-
-
-async def _room(stream: INetStream) -> int:
-    muxed = cast(Any, stream).muxed_stream
-    with trio.move_on_after(numbers.CIRCUIT_STALL_S):
-        while not muxed.send_window and not muxed.send_closed:  # noqa: ASYNC110 - the muxer has no event for it
-            await trio.sleep(STALL_POLL)
-    return CHUNK if muxed.send_closed else min(muxed.send_window, CHUNK)
-
-
 async def _send(stream: INetStream, message: bytes) -> None:
     with trio.move_on_after(numbers.CIRCUIT_REQUEST_S):
         await stream.write(frame(message))
-
-
-async def _reset(stream: INetStream | None) -> None:
-    if stream is not None:
-        with trio.CancelScope(shield=True), trio.move_on_after(numbers.CIRCUIT_FAREWELL_S):
-            await stream.reset()
 
 
 def _stop_status(status: Status) -> bytes:
