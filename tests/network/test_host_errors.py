@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from support.hosts import LOOPBACK, LOOPBACK_WS, a_host, key_of, port_of
+from warmline.net.api import Channel
 from warmline_protocol.errors import ConfigError, MalformedError, UnreachableError, UsageError
 
 
@@ -83,3 +84,33 @@ async def test_cancelling_the_block_closes_the_host() -> None:
     assert scope.cancelled_caught
     with pytest.raises(OSError, match=r"refused|failed"):
         await trio.open_tcp_stream("127.0.0.1", port_of(addr))
+
+
+async def test_a_host_on_every_interface_tells_one_that_others_can_dial() -> None:
+    async with a_host(listen=("/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/tcp/0/ws")) as node, a_host(listen=()) as client:
+        tcp, web = node.addrs()
+        assert "/0.0.0.0/" not in tcp + web
+        assert "/ws/" in web
+        assert await client.connect(tcp) == node.peer_id
+
+
+async def test_what_the_operator_announces_is_told_instead() -> None:
+    told = "/dns4/node.example/tcp/443/wss"
+    async with a_host(announce=(told,)) as node:
+        assert node.addrs() == (f"{told}/p2p/{node.peer_id}",)
+
+
+async def test_a_failing_handler_is_reported_by_place_and_not_by_content(caplog: pytest.LogCaptureFixture) -> None:
+    async def failing(channel: Channel) -> None:
+        raise RuntimeError((await channel.receive()).decode())
+
+    async with a_host() as node, a_host(listen=()) as client:
+        node.serve("/x/1", failing, max_frame=100, max_channels_per_peer=4)
+        channel = await client.open_channel(await client.connect(node.addrs()[0]), "/x/1")
+        await channel.send(b"what a person wrote")
+        with pytest.raises(UnreachableError):
+            await channel.receive()
+        await channel.aclose()
+    lines = [record.getMessage() for record in caplog.records if record.name == "warmline.net"]
+    assert [line for line in lines if "RuntimeError at " in line and "test_host_errors.py:" in line]
+    assert "what a person wrote" not in caplog.text

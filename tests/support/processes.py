@@ -41,6 +41,12 @@ class Child:
         """Everything the process has written to its stderr so far."""
         return Path(self._errors.name).read_text(errors="replace")
 
+    @property
+    def complaints(self) -> str:
+        """What it wrote to its stderr, except that the handler that is made to fail has failed."""
+        lines = self.stderr.splitlines()
+        return "\n".join(line for line in lines if not line.startswith("a handler of /warmline/test/raise/1 failed"))
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

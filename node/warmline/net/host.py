@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -41,6 +42,7 @@ from warmline_protocol.errors import (
     MalformedError,
     UnreachableError,
     UsageError,
+    WarmlineError,
 )
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.limits import MESSAGE_MAX
@@ -95,10 +97,8 @@ class Libp2pHost:
         """Counts of inbound connections, for status and metrics."""
 
     def addrs(self) -> tuple[str, ...]:
-        """Where others can dial this host, each ending in its peer id."""
-        if self.settings.announce:
-            return tuple(_with_peer(addr, self.peer_id) for addr in self.settings.announce)
-        return tuple(sorted(_with_peer(str(addr), self.peer_id) for addr in self.raw.get_transport_addrs()))
+        """Where others can dial this host, each ending in its peer id; TCP before WebSocket."""
+        return tuple(map(str, self.raw.get_addrs()))
 
     def peers(self) -> tuple[str, ...]:
         return tuple(sorted(str(peer) for peer in self._swarm.connections))
@@ -191,8 +191,11 @@ class Libp2pHost:
         try:
             async with channel:
                 await handler(channel)
+        except WarmlineError as error:
+            log.debug("a channel of %s ended with %s: %s", channel.protocol, type(error).__name__, error)
         except Exception as error:  # noqa: BLE001 - supervised: one channel's failure is that channel's end and no more
-            log.debug("a handler of %s ended with %s: %s", channel.protocol, type(error).__name__, error)
+            # Where, not what: the text of an unforeseen error may quote what people wrote.
+            log.error("a handler of %s failed with %s at %s", channel.protocol, type(error).__name__, _place(error))
 
     def unserve(self, protocol: str) -> None:
         self.raw.remove_stream_handler(TProtocol(protocol))
@@ -229,7 +232,7 @@ async def open_host(
         raise ConfigError("a private host has no listen address")
     raw = build_raw(
         key,
-        rng=rng,
+        announce=settings.announce,
         max_connections=settings.max_connections,
         max_connections_per_peer=settings.max_connections_per_peer,
         max_streams=settings.max_streams,
@@ -338,8 +341,12 @@ def _parse(text: str) -> tuple[Multiaddr, str]:
     return addr, str(peer)
 
 
-def _with_peer(addr: str, peer: str) -> str:
-    return addr if "/p2p/" in addr else f"{addr}/p2p/{peer}"
+def _place(error: BaseException) -> str:
+    """File and line where ``error`` was raised."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
 def _id(peer: str) -> ID:

@@ -27,9 +27,9 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 
-from warmline.env import Rng
 from warmline.net import patches
 from warmline.net.muxer import BoundedYamux, with_pings
+from warmline.net.names import reachable
 from warmline.net.peerstore import BoundedPeerStore
 from warmline_protocol.errors import UnreachableError
 from warmline_protocol.keys import SigningKey
@@ -62,7 +62,7 @@ class SilentAutoConnector:
 def build_raw(
     key: SigningKey,
     *,
-    rng: Rng,
+    announce: Sequence[str],
     max_connections: int,
     max_connections_per_peer: int,
     max_streams: int,
@@ -97,6 +97,7 @@ def build_raw(
         resource_manager=resources,
         peerstore_opt=store,
         disable_identify_address_discovery=True,
+        addrs_factory=_announcing([Multiaddr(addr) for addr in announce]),
         connection_config=ConnectionConfig(
             max_connections=max_connections,
             min_connections=0,
@@ -121,6 +122,15 @@ def build_raw(
     if private:
         _hush(host)
     return host
+
+
+def _announcing(announce: list[Multiaddr]) -> Callable[[list[Multiaddr]], list[Multiaddr]]:
+    """What identify and :meth:`Libp2pHost.addrs` tell: what the operator said, or where we listen; TCP first."""
+
+    def addrs(listening: list[Multiaddr]) -> list[Multiaddr]:
+        return announce or sorted(map(reachable, listening), key=lambda addr: ("/ws" in str(addr), str(addr)))
+
+    return addrs
 
 
 def _use_muxer(multistream: Any, muxer: type[BoundedYamux]) -> None:
