@@ -6,12 +6,28 @@ import math
 
 import pytest
 import trio
+from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
+from libp2p.peer.id import ID
 
 from support.hosts import ECHO, ECHO_FRAME, PATIENCE, a_host, echo, raw_stream
 from support.relays import a_pair, address, echoes, eventually, relaying, routes_through
-from warmline.net.circuit import dial_through
-from warmline_protocol.circuit import HOP_PROTOCOL, STOP_PROTOCOL
+from warmline.net.circuit import dial_through, read_message
+from warmline_protocol import limits
+from warmline_protocol.circuit import (
+    HOP_PROTOCOL,
+    STOP_PROTOCOL,
+    HopMessage,
+    HopType,
+    Status,
+    StopMessage,
+    StopType,
+    decode_hop,
+    encode_hop,
+    encode_stop,
+)
+from warmline_protocol.codec import frame
 from warmline_protocol.errors import ChannelClosed, RefusedError, UnreachableError, UsageError, WarmlineError
 
 GONE = (UnreachableError, ChannelClosed)
@@ -124,15 +140,26 @@ async def test_an_idle_circuit_ends_at_its_duration() -> None:
 
 async def test_a_circuit_ends_at_its_data_limit_and_not_before() -> None:
     async with a_pair(data=200_000) as (entry, relay, node, _end):
-        async with routes_through(entry).path("much", address(node)) as path:
+        async with routes_through(entry).path("much", address(node)) as path, trio.open_nursery() as watching:
             channel = await path.open_channel(ECHO, max_frame=ECHO_FRAME)
-            got = 0
+            told = trio.Event()
+            got = told_at = 0
+
+            async def wait_for_notice() -> None:
+                nonlocal told_at
+                await path.wait_expiring()
+                told_at = got
+                told.set()
+
+            watching.start_soon(wait_for_notice)
             with trio.fail_after(PATIENCE), pytest.raises(WarmlineError):
                 while True:
                     await channel.send(bytes(10_000))
                     got += len(await channel.receive())
             await path.wait_closed()
-        assert 150_000 <= got <= 200_000
+            await told.wait()
+        assert 130_000 <= told_at <= 170_000, "the client is told at four fifths"
+        assert 170_000 <= got <= 200_000
         await eventually(lambda: bool(relay.statistics().ended))
         assert relay.statistics().ended == {"data": 1}
         assert relay.statistics().bytes_up <= 200_000
@@ -194,6 +221,29 @@ async def test_a_slow_reader_stops_its_sender_and_nobody_else() -> None:
         release.set()
 
 
+async def test_an_end_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CIRCUIT_STALL_S", 0.5)
+    async with a_host() as entry, a_host() as deaf, a_host(listen=()) as client:
+        stalled = trio.Event()
+
+        async def accept(stream: INetStream) -> None:
+            await read_message(stream)
+            await stream.write(frame(encode_stop(StopMessage(StopType.STATUS, status=Status.OK))))
+            await stalled.wait()
+
+        deaf.raw.set_stream_handler(TProtocol(STOP_PROTOCOL), accept)
+        async with relaying(entry, {deaf.peer_id: deaf.addrs()}) as relay:
+            await client.connect(entry.addrs()[0])
+            stream = await raw_stream(client, entry.peer_id, HOP_PROTOCOL)
+            wanted = ID.from_base58(deaf.peer_id).to_bytes()
+            await stream.write(frame(encode_hop(HopMessage(HopType.CONNECT, peer=wanted))))
+            with trio.fail_after(PATIENCE), pytest.raises((BaseLibp2pError, OSError)):
+                while True:
+                    await stream.write(bytes(64 * 1024))
+            await eventually(lambda: relay.statistics().ended == {"stalled": 1})
+            stalled.set()
+
+
 async def test_the_routing_host_serves_nobody() -> None:
     async with a_pair() as (entry, _, node, _end), routes_through(entry).path("quiet", address(node)) as path:
         await echoes(path)
@@ -226,10 +276,6 @@ async def test_a_reservation_needs_permission_and_a_node_record() -> None:
 
 
 async def _reserve(node: object, relay: str) -> int:
-    from warmline.net.circuit import read_message
-    from warmline_protocol.circuit import HopMessage, HopType, decode_hop, encode_hop
-    from warmline_protocol.codec import frame
-
     stream = await raw_stream(node, relay, HOP_PROTOCOL)  # type: ignore[arg-type]
     await stream.write(frame(encode_hop(HopMessage(HopType.RESERVE))))
     with trio.fail_after(PATIENCE):

@@ -91,7 +91,9 @@ class Path:
         return self._circuit.closed
 
     async def wait_expiring(self) -> None:
-        """Return when it is time for the next path: at :attr:`expires_at`, or at once when this one broke."""
+        """Return when it is time for the next path: at :attr:`expires_at`, when most of what the entry carries for one
+        circuit is used, or at once when this one broke.
+        """
         await self._circuit.wait_expiring()
 
     async def wait_closed(self) -> None:

@@ -16,6 +16,8 @@ through the circuit, which tells the destination the addresses that the client l
 
 from __future__ import annotations
 
+import math
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
@@ -67,12 +69,28 @@ _REFUSALS = {
 }
 
 
+class Meter:
+    """Counts a circuit's bytes in each direction, and says when ``budget`` of them are spent in one."""
+
+    def __init__(self, budget: int | None) -> None:
+        self.spent = trio.Event()
+        self._budget = budget
+        self._sent = self._received = 0
+
+    def count(self, *, sent: int = 0, received: int = 0) -> None:
+        self._sent += sent
+        self._received += received
+        if self._budget is not None and max(self._sent, self._received) >= self._budget:
+            self.spent.set()
+
+
 class CircuitConnection(IRawConnection):
     """A relay stream in the place of a socket. Reading raises at the end, as the library's muxer expects."""
 
-    def __init__(self, stream: INetStream, *, initiator: bool, relay: str) -> None:
+    def __init__(self, stream: INetStream, *, initiator: bool, relay: str, meter: Meter | None = None) -> None:
         self.stream = stream
         self.is_initiator = initiator
+        self._meter = meter or Meter(None)
         self._addresses = [Multiaddr(f"/p2p/{relay}/p2p-circuit")]
 
     async def write(self, data: bytes) -> None:
@@ -80,6 +98,7 @@ class CircuitConnection(IRawConnection):
             await self.stream.write(data)
         except STREAM_ERRORS as error:
             raise RawConnError("circuit closed") from error
+        self._meter.count(sent=len(data))
 
     async def read(self, n: int | None = None) -> bytes:
         try:
@@ -88,6 +107,7 @@ class CircuitConnection(IRawConnection):
             raise RawConnError("circuit closed") from error
         if not data:
             raise RawConnError("circuit closed")
+        self._meter.count(received=len(data))
         return data
 
     async def close(self) -> None:
@@ -109,16 +129,13 @@ class CircuitConnection(IRawConnection):
 class Circuit:
     """An open circuit at the client's end."""
 
-    def __init__(self, connection: SwarmConn, entry: str, destination: str, limit: Limit | None) -> None:
-        now = trio.current_time()
-        share = limits.CIRCUIT_RENEW_SHARE
+    def __init__(self, connection: SwarmConn, entry: str, destination: str, limit: Limit | None, meter: Meter) -> None:
         self.entry = entry
         self.destination = destination
-        self.expires_at = now + limit.duration_s * share if limit and limit.duration_s else float("inf")
+        self.expires_at = trio.current_time() + _most(limit.duration_s if limit else 0)
         """``trio.current_time()`` at which to have opened the next circuit: 80 % of what the relay grants."""
-        self.data = int(limit.data * share) if limit and limit.data else None
-        """Bytes per direction after which to do the same; None for no limit."""
         self._connection = connection
+        self._meter = meter
 
     @property
     def closed(self) -> bool:
@@ -130,9 +147,20 @@ class Circuit:
         await self._connection.event_closed.wait()
 
     async def wait_expiring(self) -> None:
-        """Return when it is time for the next circuit: at :attr:`expires_at`, or at once when this one is gone."""
+        """Return when it is time for the next circuit.
+
+        That is at :attr:`expires_at`, when 80 % of the bytes that the relay grants are used, or at once when this
+        circuit is gone.
+        """
         with trio.move_on_at(self.expires_at):
-            await self.wait_closed()
+            async with trio.open_nursery() as nursery:
+
+                async def first(wait: Callable[[], Awaitable[None]]) -> None:
+                    await wait()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(first, self.wait_closed)
+                nursery.start_soon(first, self._meter.spent.wait)
 
     async def aclose(self) -> None:
         """Close the connection; the relay closes the other end."""
@@ -155,12 +183,17 @@ async def dial_through(host: Libp2pHost, entry: str, destination: str) -> Circui
     stream = await _open_hop(raw, entry)
     try:
         limit = await _ask(stream, destination)
-        connection = await join(raw, stream, initiator=True, relay=entry, peer=destination)
+        meter = Meter(int(limit.data * limits.CIRCUIT_RENEW_SHARE) if limit and limit.data else None)
+        connection = await join(raw, stream, initiator=True, relay=entry, peer=destination, meter=meter)
     except BaseException:
         with trio.CancelScope(shield=True), trio.move_on_after(limits.CIRCUIT_FAREWELL_S):
             await stream.reset()
         raise
-    return Circuit(connection, entry, destination, limit)
+    return Circuit(connection, entry, destination, limit, meter)
+
+
+def _most(duration_s: int) -> float:
+    return duration_s * limits.CIRCUIT_RENEW_SHARE if duration_s else math.inf
 
 
 async def _open_hop(raw: Any, entry: str) -> INetStream:
@@ -208,19 +241,22 @@ async def read_message(stream: INetStream) -> bytes:
     return reader.message
 
 
-async def join(raw: Any, stream: INetStream, *, initiator: bool, relay: str, peer: str) -> SwarmConn:
+async def join(
+    raw: Any, stream: INetStream, *, initiator: bool, relay: str, peer: str, meter: Meter | None = None
+) -> SwarmConn:
     """Run Noise and Yamux over an open circuit to ``peer`` and register the connection with the swarm."""
+    circuit = CircuitConnection(stream, initiator=initiator, relay=relay, meter=meter)
     with trio.move_on_after(limits.CIRCUIT_UPGRADE_S):
         try:
-            return await _join(raw, stream, initiator, relay, ID.from_base58(peer))
+            return await _join(raw, circuit, ID.from_base58(peer))
         except STREAM_ERRORS as error:
             raise UnreachableError("no secure connection through the circuit") from error
     raise DeadlineError(f"no secure connection through the circuit within {limits.CIRCUIT_UPGRADE_S} s")
 
 
-async def _join(raw: Any, stream: INetStream, initiator: bool, relay: str, peer: ID) -> SwarmConn:
+async def _join(raw: Any, circuit: CircuitConnection, peer: ID) -> SwarmConn:
     swarm = raw.get_network()
-    circuit = CircuitConnection(stream, initiator=initiator, relay=relay)
+    initiator = circuit.is_initiator
     secured = await swarm.upgrader.upgrade_security(circuit, initiator, peer if initiator else None)
     if secured.get_remote_peer() != peer:
         raise BadSignatureError("the other end of the circuit is not who the relay said")
