@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -140,6 +141,26 @@ async def test_a_reader_who_sleeps_is_sent_no_more_than_the_window(autojump_cloc
                 sent += range(len(said.cells)) if isinstance(said, Cells) else ()
             assert isinstance(from_wire(await receive(), (Cells, Heartbeat)), Heartbeat)
             assert len(sent) == FOLLOW_WINDOW
+
+
+async def test_a_cell_that_lands_while_the_store_is_asked(autojump_clock: MockClock) -> None:
+    """The store said "nothing more", and by then there was: the follower must look again, not sleep."""
+    async with a_world() as world:
+        made = await world.client.create(OWNER, send_key=SEND)
+        read = world.service._read
+        late = iter([cell(1), cell(2), cell(3)])
+
+        async def read_and_then_append(*args: Any) -> Any:
+            batch = await read(*args)
+            if not batch.cells.cells and (landing := next(late, None)):
+                await world.client.append(made.queue, [landing], send_key=SEND)
+            return batch
+
+        world.service._read = read_and_then_append  # type: ignore[method-assign]
+        began = trio.current_time()
+        async with world.client.follow(made.queue, owner=OWNER) as cells:
+            assert await world.take(cells, 3) == [cell(1), cell(2), cell(3)]
+        assert trio.current_time() - began < 1
 
 
 async def test_fifty_members_of_a_room(autojump_clock: MockClock) -> None:

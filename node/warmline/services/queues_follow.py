@@ -126,6 +126,7 @@ class Follower:
         "_checked",
         "_incarnation",
         "_load",
+        "_poked",
         "_position",
         "_release_ms",
         "_taken",
@@ -144,10 +145,12 @@ class Follower:
         self._changes = -1  # changes of the watch at the last authorisation
         self._release_ms = 0
         self._incarnation = b""
+        self._poked = False
         self._waker: trio.Event | None = None
 
     def poke(self) -> None:
-        """Look again."""
+        """Look again, also when this comes while it is looking."""
+        self._poked = True
         if self._waker is not None:
             self._waker.set()
 
@@ -166,12 +169,13 @@ class Follower:
         await self._begin()
         beat_at = trio.current_time() + HEARTBEAT_S
         while True:
+            self._poked = False
             if await self._tell_more():
                 beat_at = trio.current_time() + HEARTBEAT_S
             elif trio.current_time() >= beat_at:
                 await self._beat(self._position)
                 beat_at = trio.current_time() + HEARTBEAT_S
-            else:
+            elif not self._poked:
                 await self._wait(beat_at)
 
     async def _begin(self) -> None:
