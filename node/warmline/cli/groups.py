@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from warmline.client.matching import Match, Wanted
     from warmline_protocol.records.messages import Published
 
-HEADINGS = ("when", "group", "id", "languages", "topics", "hosted by", "seats", "standing")
-
 
 @click.group()
 def command() -> None:
@@ -218,7 +216,11 @@ def _show(found: Findings, wanted: Wanted, zone: str) -> None:
 
     console = Console()
     if found.matches:
-        table = Table(*HEADINGS, header_style="bold", title=f"Groups (times in {zone})", title_justify="left")
+        table = Table(title=f"Groups (times in {zone})", title_justify="left", header_style="bold", show_lines=True)
+        table.add_column("when", no_wrap=True)
+        table.add_column("group", ratio=3)
+        table.add_column("languages, topics", ratio=2)
+        table.add_column("id", no_wrap=True)
         for match in found.matches:
             table.add_row(*(escape(cell) for cell in _cells(match, zone)))
         console.print(table)
@@ -234,15 +236,12 @@ def _show(found: Findings, wanted: Wanted, zone: str) -> None:
 
 def _cells(match: Match, zone: str) -> tuple[str, ...]:
     listing = match.listing
+    seats = "one to one" if listing.kind == "one-to-one" else f"{listing.capacity} seats"
     return (
         _moment(match, zone),
-        listing.title,
+        f"{listing.title}\nwith {listing.facilitated_by} ({match.vouching.words})\n{seats}, ages {listing.age}",
+        f"{' '.join(listing.languages)}\n{' '.join(listing.topics)}",
         match.record.id.hex()[:10],
-        " ".join(listing.languages),
-        " ".join(listing.topics),
-        listing.facilitated_by,
-        str(listing.capacity),
-        match.vouching.words,
     )
 
 
@@ -255,7 +254,7 @@ def _moment(match: Match, zone: str) -> str:
         return f"see {match.listing.zone}"
     start = datetime.fromtimestamp(match.meeting.start / 1000, UTC).astimezone(load_zone(zone))
     minutes = (match.meeting.end - match.meeting.start) // 60_000
-    return f"{start:%a %d %b %H:%M}, {minutes} min"
+    return f"{start:%a %d %b}\n{start:%H:%M}, {minutes} min"
 
 
 def _as_data(found: Findings) -> dict[str, Any]:

@@ -260,7 +260,7 @@ class Finder:
             lookup_seconds=self._settings.lookup_deadline,
         )
         try:
-            contacts = await lookup.providers(shard_key(), enough=4 * self._settings.holders)
+            contacts = await lookup.providers(shard_key(), enough=2 * self._settings.holders)
         except WarmlineError as error:
             log.info("no holders from the DHT: %s", error)
             return []
