@@ -1,0 +1,136 @@
+"""A terminal that a person can type into while others write to them.
+
+In a real terminal the typing line stays at the bottom and whole; anywhere else (a pipe, a screen reader's dumb
+terminal) it is plain lines in and plain lines out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import termios
+import textwrap
+import tty
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+
+import trio
+
+from warmline.cli.lineedit import ESC, EndOfInput, LineEditor
+
+READ = 4096
+
+
+class Terminal:
+    """Obtained from :func:`open_terminal`."""
+
+    def __init__(self, interactive: bool) -> None:
+        self.interactive = interactive
+        self._prompt = "> "
+        self._editor = LineEditor()
+
+    @property
+    def width(self) -> int:
+        return shutil.get_terminal_size((80, 24)).columns
+
+    def prompt(self, text: str) -> None:
+        """What stands before the typing, such as who is spoken to."""
+        self._prompt = text
+        self._draw()
+
+    def show(self, text: str, *, style: str = "") -> None:
+        """Print lines above the typing. Control characters of strangers never reach the terminal."""
+        lines = [line for part in _printable(text).splitlines() or [""] for line in self._wrap(part)]
+        if not self.interactive:
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+        else:
+            start, end = (f"{ESC}[{style}m", f"{ESC}[0m") if style else ("", "")
+            sys.stdout.write(f"\r{ESC}[K" + "".join(f"{start}{line}{end}\r\n" for line in lines))
+        self._draw()
+        sys.stdout.flush()
+
+    def bell(self) -> None:
+        """Call a person who looks elsewhere."""
+        if self.interactive:
+            sys.stdout.write("\a")
+            sys.stdout.flush()
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What the person typed, line by line, until they end it (Ctrl-D, Ctrl-C, end of file)."""
+        rest = b""
+        while True:
+            data = await _read_stdin(self.interactive)
+            if self.interactive:
+                try:
+                    finished = self._editor.feed(data) if data else None
+                except EndOfInput:
+                    finished = None
+                if finished is None:
+                    return
+                self._draw()
+            else:
+                parts = (rest + data).split(b"\n")
+                rest = parts.pop()
+                finished = [part.decode("utf-8", "replace") for part in parts]
+                if not data and rest:
+                    finished.append(rest.decode("utf-8", "replace"))
+            for line in finished:
+                yield line
+            if not data:
+                return
+
+    def _wrap(self, line: str) -> list[str]:
+        if not self.interactive:
+            return [line]
+        return textwrap.wrap(line, max(20, self.width - 1), drop_whitespace=False) or [""]
+
+    def _draw(self) -> None:
+        if self.interactive:
+            sys.stdout.write(self._editor.draw(self._prompt, self.width))
+            sys.stdout.flush()
+
+
+def _printable(text: str) -> str:
+    """Without escape sequences, bells, or direction overrides that would let a name pose as something else."""
+    return "".join(char if char == "\n" or char.isprintable() else " " for char in text)
+
+
+async def _read_stdin(interactive: bool) -> bytes:
+    descriptor = sys.stdin.fileno()
+    if interactive or not _is_file(descriptor):
+        await trio.lowlevel.wait_readable(descriptor)
+        return os.read(descriptor, READ)
+    await trio.lowlevel.checkpoint()
+    return os.read(descriptor, READ)  # a regular file: always ready
+
+
+def _is_file(descriptor: int) -> bool:
+    import stat
+
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+@asynccontextmanager
+async def open_terminal() -> AsyncIterator[Terminal]:
+    """Take the terminal for the length of the block and give it back as it was."""
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    terminal = Terminal(interactive)
+    with _raw() if interactive else nullcontext():
+        try:
+            yield terminal
+        finally:
+            if interactive:
+                sys.stdout.write(f"\r{ESC}[K")
+                sys.stdout.flush()
+
+
+@contextmanager
+def _raw() -> Iterator[None]:
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor, termios.TCSADRAIN)
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
