@@ -6,12 +6,13 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from eth_keys.datatypes import PrivateKey
+from coincurve import PrivateKey
 
 from warmline_protocol import limits
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.card import AgeBand, Card, ContactKey, Door
 from warmline_protocol.records.delegation import SUPPORTER, Delegation, sign_delegation
+from warmline_protocol.records.delegation import wallet_of as wallet_of_key
 from warmline_protocol.records.envelope import CARD, OpenedRecord, open_record, record_id, sign_record
 from warmline_protocol.records.listing import ROOM, Listing, Slot
 from warmline_protocol.records.node import Capacity, NodeAddress, NodeRecord
@@ -33,7 +34,7 @@ def wallet_secret(name: str) -> bytes:
 
 
 def wallet_of(name: str) -> bytes:
-    return PrivateKey(wallet_secret(name)).public_key.to_canonical_address()
+    return wallet_of_key(PrivateKey(wallet_secret(name)).public_key)
 
 
 def address(name: str = "node", port: int = 4001) -> NodeAddress:

@@ -4,6 +4,9 @@ The wallet stays offline: it signs this once, and the key on the device signs ca
 wallet shows its owner is a sentence with a date in it, not numbers, because people sign what they cannot read
 otherwise. ``scope`` keeps a node's key from ever signing as a supporter: node keys lie unencrypted on servers.
 
+Hashing and recovery come from libsecp256k1 and one Keccak; the usual Ethereum packages would add half a second to the
+start of every command. A test holds the digest and the signature to ``eth_account``'s.
+
 Only wallets with a secp256k1 key can sign here. Contract wallets (ERC-1271) use ``DelegateRegistry.setDelegate``: the
 delegation then carries no signature and is proven by standing (see :mod:`.admission`).
 
@@ -17,10 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from coincurve import PrivateKey, PublicKey
 from eth_hash.auto import keccak
-from eth_keys.datatypes import PrivateKey, Signature
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 
 from warmline_protocol import limits
 from warmline_protocol.errors import BadSignatureError, UsageError
@@ -125,18 +126,23 @@ def recover(digest: bytes, signature: bytes) -> bytes:
     if v not in (27, 28):
         raise BadSignatureError("a wallet signature whose v is not 27 or 28")
     try:
-        signed = Signature(signature[:64] + bytes([v - 27]))
-        return signed.recover_public_key_from_msg_hash(digest).to_canonical_address()
-    except (BadSignature, ValidationError, ValueError):
+        signer = PublicKey.from_signature_and_message(signature[:64] + bytes([v - 27]), digest, hasher=None)
+    except ValueError:
         raise BadSignatureError("a wallet signature that recovers to nobody") from None
+    return wallet_of(signer)
+
+
+def wallet_of(public: PublicKey) -> bytes:
+    """The 20-byte address of a secp256k1 key: the end of the Keccak-256 of its coordinates."""
+    return bytes(keccak(public.format(compressed=False)[1:])[-20:])
 
 
 def sign_delegation(unsigned: Delegation, private_key: bytes) -> Delegation:
     """``unsigned`` with the signature of the 32-byte secp256k1 ``private_key`` of its wallet."""
     wallet_key = PrivateKey(private_key)
-    if wallet_key.public_key.to_canonical_address() != unsigned.wallet:
+    if wallet_of(wallet_key.public_key) != unsigned.wallet:
         raise UsageError("this is not the wallet's key", hint="Unlock the wallet that the delegation names.")
-    raw = wallet_key.sign_msg_hash(unsigned.digest()).to_bytes()
+    raw = wallet_key.sign_recoverable(unsigned.digest(), hasher=None)
     return with_signature(unsigned, raw[:64] + bytes([raw[64] + 27]))
 
 

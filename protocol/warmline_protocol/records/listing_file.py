@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from eth_utils.address import is_checksum_address
+from eth_hash.auto import keccak
 
 from warmline_protocol import limits
 from warmline_protocol.errors import ConfigError, LocalError, UsageError
@@ -333,9 +333,17 @@ def _wallet(raw: Any) -> bytes:
     if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
         raise UsageError(f"{text!r:.48} is not a wallet address", hint="Write 0x and 40 hexadecimal digits.")
     digits = text[2:]
-    if digits.lower() != digits and not is_checksum_address(text):
+    if digits.lower() != digits and digits != _capitals(digits):
         raise UsageError(f"{text} has a typing error", hint="Copy the address again: its capitals do not fit.")
     return bytes.fromhex(digits)
+
+
+def _capitals(digits: str) -> str:
+    """The digits of an address with the capitals that EIP-55 gives them."""
+    marks = keccak(digits.lower().encode()).hex()
+    return "".join(
+        digit.upper() if int(mark, 16) >= 8 else digit.lower() for digit, mark in zip(digits, marks, strict=False)
+    )
 
 
 def _moment(raw: Any) -> int:
