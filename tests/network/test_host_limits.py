@@ -121,6 +121,7 @@ async def test_websocket_handshakes_have_a_waiting_room() -> None:
         assert admitted
 
         async def handler(_request: object) -> None:
+            await trio.lowlevel.checkpoint()
             with room.place(Socket("192.0.2.2")) as another:  # whoever is served is not in the waiting room
                 assert another
 

@@ -82,7 +82,7 @@ async def test_over_long_lengths_are_refused() -> None:
             await decode_uvarint_from_stream(Dripping(bad))  # type: ignore[arg-type]
 
 
-async def test_caches_start_no_thread_and_sweep() -> None:
+def test_caches_start_no_thread_and_sweep() -> None:
     before = threading.active_count()
     cache = FirstSeenCache(ttl=-1)
     for i in range(3 * patches.SWEEP_EVERY):
@@ -97,6 +97,7 @@ async def test_parents_are_found_without_a_search(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(FunctionTask, "iterate_tasks", classmethod(never))
     family: dict[str, Any] = {}
+    told = trio.Event()
 
     class Nested(Service):
         async def run(self) -> None:
@@ -107,12 +108,12 @@ async def test_parents_are_found_without_a_search(monkeypatch: pytest.MonkeyPatc
             self.manager.run_task(trio.sleep_forever, name="child")
             for task in _below(self.manager._root_tasks):  # type: ignore[attr-defined]
                 family[task.name] = sorted(child.name for child in task.children)
+            told.set()
             await trio.sleep_forever()
 
     async with background_trio_service(Nested()):
         with trio.fail_after(PATIENCE):
-            while not family:
-                await trio.lowlevel.checkpoint()
+            await told.wait()
     assert family["parent"] == ["child"]
 
 

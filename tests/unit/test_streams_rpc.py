@@ -31,6 +31,7 @@ class Told:
 
 
 async def answer(question: Ask) -> Told:
+    await trio.lowlevel.checkpoint()
     if question.text == "secret":
         raise RefusedError("private", "that is not told", hint="ask something else")
     if question.text == "crash":

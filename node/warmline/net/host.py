@@ -173,7 +173,8 @@ class Libp2pHost:
 
         async def serve_one(stream: INetStream) -> None:
             peer = str(cast(Any, stream.muxed_conn).peer_id)
-            channel = Channel(LibraryStream(stream), peer=peer, protocol=protocol, max_frame=max_frame)
+            via = relay_of(stream)
+            channel = Channel(LibraryStream(stream), peer=peer, protocol=protocol, max_frame=max_frame, via=via)
             if self._open[peer, protocol] >= max_channels_per_peer:
                 await channel.abort()
                 return
@@ -256,18 +257,35 @@ async def open_host(
                     await _close_all(raw)
 
 
+def relay_of(stream: INetStream) -> str | None:
+    """The peer id of the relay that a stream's connection is a circuit through; None when it is direct."""
+    for addr in cast(Any, stream.muxed_conn).get_transport_addresses():
+        relay, circuit, _ = str(addr).partition("/p2p-circuit")
+        if circuit:
+            return relay.rpartition("/p2p/")[2]
+    return None
+
+
 @contextmanager
 def sole_error() -> Iterator[None]:
     """Raise the one error inside nested exception groups as itself: the nurseries of a handle are its own affair."""
+    sole: BaseException | None = None
     try:
         yield
     except BaseExceptionGroup as group:
-        only: BaseException = group
-        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
-            only = only.exceptions[0]
-        if isinstance(only, BaseExceptionGroup):
+        sole = _sole(group)
+        if sole is None:
             raise
-        raise only from only.__cause__
+    if sole is not None:
+        raise sole
+
+
+def _sole(error: BaseException) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) > 1:
+            return None
+        error = error.exceptions[0]
+    return error
 
 
 async def _close_all(raw: BasicHost) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
-from warmline.net.streams import Channel
+import trio
+
+from warmline.net.streams import LINGER, Channel
 from warmline_protocol.errors import ChannelClosed, RefusedError, RemoteError, WarmlineError
 from warmline_protocol.limits import REFUSAL_TEXT_MAX
 from warmline_protocol.wire import Refused, from_wire, to_wire
@@ -27,7 +29,8 @@ async def expect(channel: Channel, answers: tuple[type[A], ...], *, deadline: fl
         kinds: tuple[type[object], ...] = (*answers, Refused)
         answer = from_wire(data, kinds, max_size=channel.max_frame)
     except RemoteError:
-        await channel.abort()
+        with trio.move_on_after(LINGER, shield=True):
+            await channel.abort()
         raise
     if isinstance(answer, Refused):
         raise RefusedError(answer.code, answer.why, hint=answer.hint or None)

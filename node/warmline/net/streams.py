@@ -65,9 +65,13 @@ class ByteStream(Protocol):
 class Channel:
     """Whole frames over one stream. One task may send while another receives."""
 
-    def __init__(self, stream: ByteStream, *, peer: str, protocol: str, max_frame: int) -> None:
+    def __init__(
+        self, stream: ByteStream, *, peer: str, protocol: str, max_frame: int, via: str | None = None
+    ) -> None:
         self.peer = peer
         """The authenticated peer id (base58) at the other end."""
+        self.via = via
+        """The relay whose circuit an inbound channel came through, or None for a direct connection."""
         self.protocol = protocol
         self.max_frame = max_frame
         self._stream = stream
@@ -127,7 +131,8 @@ class Channel:
                 self._closed = True
                 await self._stream.finish()
         finally:
-            await self.abort()
+            with trio.move_on_after(LINGER, shield=True):
+                await self.abort()
 
     async def abort(self) -> None:
         """Reset the stream now; never raises and does not wait for the other side."""
@@ -146,7 +151,8 @@ class Channel:
         if error is None:
             await self.aclose()
         else:
-            await self.abort()
+            with trio.move_on_after(LINGER, shield=True):
+                await self.abort()
 
     async def _write(self, data: bytes, seconds: float) -> None:
         done = False
@@ -156,7 +162,8 @@ class Channel:
                 done = True
         finally:
             if not done:
-                await self.abort()
+                with trio.move_on_after(LINGER, shield=True):
+                    await self.abort()
         if not done:
             raise DeadlineError(f"the other side of {self.protocol} took no frame within {seconds:g} s")
 
@@ -167,7 +174,8 @@ class Channel:
             while (whole := self._frames.next()) is None:
                 await self._fill()
         except (MalformedError, OversizeError):
-            await self.abort()
+            with trio.move_on_after(LINGER, shield=True):
+                await self.abort()
             raise
         return whole
 
