@@ -195,6 +195,7 @@ class Conversation:
         self._changed = trio.Event()
         self._established = trio.Event()
         self._ended = trio.Event()
+        self._over = trio.Event()
         self._news, self.events = trio.open_memory_channel[SessionEvent](math.inf)
         self._inlets: list[Inlet] = []
         self._outlets: dict[str, Outlet] = {}
@@ -239,6 +240,7 @@ class Conversation:
                 await self._goodbye(why)
             self._end(why)
             await self._close_lanes()
+            self._over.set()
 
     async def _goodbye(self, why: str) -> None:
         await self._do(lambda machine, now: machine.leave(now, why))
@@ -248,8 +250,11 @@ class Conversation:
         await self._do(lambda machine, now: machine.finish())
 
     async def _next_change(self) -> None:
-        self._changed = trio.Event()
         await self._changed.wait()
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
 
     async def _close_lanes(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -264,7 +269,7 @@ class Conversation:
             self._news.send_nowait(Closed(why))
         self._ended.set()
         self._established.set()
-        self._changed.set()
+        self._change()
         self._news.close()
 
     # -- the machine
@@ -286,7 +291,7 @@ class Conversation:
                 self._dispatch(output)
             for event in news:
                 self._tell(event)
-            self._changed.set()
+            self._change()
         return result
 
     def _save(self, machine: Machine) -> None:

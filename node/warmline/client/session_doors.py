@@ -22,6 +22,7 @@ from warmline.client.identity import ContactSecret
 from warmline.client.queues import Cursor, QueueClient
 from warmline.client.session import Persona, Session, _conversing
 from warmline.client.session_lanes import GONE, Backoff, Client, LanePath, _carry, offer, unpack_address
+from warmline.scopes import sole_error
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError, RefusedError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
@@ -254,11 +255,24 @@ class DoorKeeper:
             raise UsageError(
                 f"{self.max_sessions} sessions are open already", hint="End one, or answer this one `busy`."
             )
-        session = Session(self.client, self._nursery)
-        await self._begin(session, knock.hello)
+        session: Session = await self._nursery.start(self._run_session)
+        try:
+            await self._begin(session, knock.hello)
+        except BaseException:
+            session._over.set()
+            raise
         self._let_in[knock.attempt] = session
         self.settled(knock)
         return session
+
+    async def _run_session(self, *, task_status: TaskStatus[Session] = trio.TASK_STATUS_IGNORED) -> None:
+        """The lanes and timers of one session, for as long as it lasts."""
+        with sole_error():
+            async with trio.open_nursery() as nursery:
+                session = Session(self.client, nursery)
+                task_status.started(session)
+                await session._over.wait()
+                nursery.cancel_scope.cancel()
 
     async def _begin(self, session: Session, hello: Hello) -> None:
         queues = tuple(inlet.own.address for inlet in session._inlets) or await session._open_queues()

@@ -1,0 +1,241 @@
+"""Sessions of two clients over the real queue service: first contact, words both ways, dying nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from support.conversations import PATIENCE, QUICK, Street, a_street, a_supporter, rest, until
+from warmline.client.session import HelloHeld, Persona, StillWaiting, open_session, to_json
+from warmline.client.session_lanes import SessionSettings
+from warmline_protocol.errors import RefusedError, UsageError
+from warmline_protocol.keys import SigningKey
+from warmline_protocol.session.events import Closed, Joined, Left, MessageState, TextReceived
+
+RIVER = Persona("River", b"r" * 16)
+
+
+async def test_hello_accept_and_words_both_ways(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER, line="rough week") as seeker,
+            ):
+                with pytest.raises(UsageError):
+                    await seeker.send("too early")
+                knock = await keeper.knocks.receive()
+                assert (knock.name, knock.line, knock.avatar) == ("River", "rough week", b"r" * 16)
+                supporter = await keeper.accept(knock)
+                await seeker.wait_established()
+                assert seeker.peer_name == "Ada"
+                joined = await until(seeker, Joined)
+                assert joined.name == "Ada" and joined.host
+                assert (await until(supporter, Joined)).name == "River"
+                first = await supporter.send("I am here.")
+                text = await until(seeker, TextReceived)
+                assert (text.text, text.name, text.signed) == ("I am here.", "Ada", True)
+                delivered = await until(supporter, MessageState, id=first, state="delivered")
+                assert delivered.by == ("River",)
+                await seeker.send("thank you")
+                assert (await until(supporter, TextReceived)).text == "thank you"
+                assert to_json(text)["event"] == "text_received" and to_json(text)["id"] == first.hex()
+                await seeker.aclose()
+                assert seeker.closed == "left"
+                assert isinstance(await until(supporter, Left), Left)
+                assert await supporter.wait_closed() == "peer left"
+                assert keeper.sessions == []
+
+
+async def test_declined_busy_and_stale(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with ada.at_the_door() as keeper:
+                for why in ("declined", "busy", "stale"):
+                    if why == "stale":
+                        old = ada.contact_keys[0]
+                        ada.contact_keys[0] = type(old)(old.key, 0)
+                    async with open_session(street.client(why), ada.contact, me=RIVER) as seeker:
+                        if why != "stale":
+                            knock = await keeper.knocks.receive()
+                            await (keeper.decline(knock) if why == "declined" else keeper.busy(knock))
+                        assert (await rest(seeker))[-1] == Closed(why)
+                        with pytest.raises(RefusedError):
+                            await seeker.wait_established()
+
+
+async def test_a_door_that_is_gone_is_a_stale_card(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with open_session(street.client("river"), ada.contact, me=RIVER) as seeker:
+                assert (await rest(seeker))[-1] == Closed("stale")
+            street.houses[-1].die()
+            async with open_session(street.client("moss"), ada.contact, me=RIVER) as seeker:
+                assert (await rest(seeker))[-1] == Closed("no door")
+
+
+async def test_somebody_else_answers(tmp_path: Path) -> None:
+    """Whoever stole the contact key has still not the key on the card: no name is shown, nothing can be said."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            contact = ada.contact
+            ada.key = SigningKey(b"thief".ljust(32))
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), contact, me=RIVER) as seeker,
+            ):
+                await keeper.accept(await keeper.knocks.receive())
+                events = await rest(seeker)
+                assert events[-1] == Closed("unproven")
+                assert not any(isinstance(each, Joined) for each in events)
+                assert seeker.peer_name == ""
+
+
+async def test_the_second_door_and_a_supporter_who_comes_back(tmp_path: Path) -> None:
+    settings = SessionSettings(retry_first=0.05, retry_max=0.3, still_waiting=0.5)
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street, doors=2)
+            async with ada.at_the_door():
+                pass
+            async with open_session(street.client("river", settings), ada.contact, me=RIVER) as seeker:
+                nodes = {(await until(seeker, HelloHeld)).node}
+                await until(seeker, StillWaiting)
+                nodes.add((await until(seeker, HelloHeld)).node)
+                assert nodes == {each.node.peer_id for each in ada.doors}
+                async with ada.at_the_door() as keeper:
+                    await keeper.accept(await keeper.knocks.receive())
+                    await seeker.wait_established()
+                    with trio.move_on_after(0.3):
+                        raise AssertionError(f"a second knock: {await keeper.knocks.receive()}")
+
+
+async def test_an_undecided_hello_survives_the_supporter(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with ada.at_the_door():
+                pass
+            async with open_session(street.client("river"), ada.contact, me=RIVER) as seeker:
+                async with ada.at_the_door() as keeper:
+                    assert (await keeper.knocks.receive()).name == "River"
+                async with ada.at_the_door() as keeper:
+                    await keeper.accept(await keeper.knocks.receive())
+                    await seeker.wait_established()
+                    keeper.sessions[0]
+                async with ada.at_the_door() as keeper:
+                    with trio.move_on_after(0.3):
+                        raise AssertionError(f"asked again: {await keeper.knocks.receive()}")
+
+
+async def test_the_node_of_a_queue_dies_and_no_message_is_lost(tmp_path: Path) -> None:
+    settings = SessionSettings(retry_first=0.05, retry_max=0.3, goodbye=1.0, second_queue_ms=1_000)
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path, 5) as street:
+            ada = a_supporter(street, settings=settings)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river", settings), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                await seeker.send("0")
+                assert (await until(supporter, TextReceived)).text == "0"
+                node = supporter._inlets[0].own.node.peer_id
+                routes = [each.node.peer_id for each in seeker._routes]
+                street.house(routes[0]).die()
+                assert node in routes
+                sent = [await seeker.send(str(number)) for number in range(1, 6)]
+                got = [(await until(supporter, TextReceived)).text for _ in sent]
+                assert got == ["1", "2", "3", "4", "5"]
+                for message in sent:
+                    final = await until(seeker, MessageState, id=message, state="delivered")
+                    assert final.by == ("Ada",)
+                await supporter.send("still here")
+                assert (await until(seeker, TextReceived)).text == "still here"
+
+
+async def test_a_node_that_restarts_is_found_again(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                for round_ in range(3):
+                    for house in street.houses:
+                        house.die()
+                    message = await seeker.send(f"said in the dark {round_}")
+                    for house in street.houses:
+                        house.wake()
+                    assert (await until(supporter, TextReceived)).text == f"said in the dark {round_}"
+                    await until(seeker, MessageState, id=message, state="delivered")
+
+
+async def test_no_more_sessions_than_the_supporter_takes(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door(max_sessions=1) as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as one,
+                open_session(street.client("moss"), ada.contact, me=Persona("Moss", b"m" * 16)) as two,
+            ):
+                await keeper.accept(await keeper.knocks.receive())
+                second = await keeper.knocks.receive()
+                with pytest.raises(UsageError):
+                    await keeper.accept(second)
+                await keeper.busy(second)
+                closed = {one.closed, two.closed}
+                with trio.fail_after(10):
+                    await (two if second.name == "Moss" else one).wait_closed()
+                assert closed <= {"", "busy"}
+
+
+async def test_rubbish_at_the_door(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with ada.at_the_door() as keeper:
+                door = ada.contact.doors[0]
+                client = street.client("vandal")
+                async with client.paths.path("door", door.node) as path, client.queues_over(path) as queues:
+                    for byte in range(5):
+                        await queues.append(door.queue, [bytes([byte]) * 4096])
+                async with open_session(street.client("river"), ada.contact, me=RIVER) as seeker:
+                    await keeper.accept(await keeper.knocks.receive())
+                    await seeker.wait_established()
+                assert keeper.unreadable == 5
+
+
+async def test_nobody_gives_a_queue(tmp_path: Path) -> None:
+    async with a_street(tmp_path) as street:
+        ada = a_supporter(street)
+        for house in street.houses:
+            house.die()
+        async with open_session(street.client("river"), ada.contact, me=RIVER) as seeker:
+            assert (await rest(seeker))[-1] == Closed("no queue")
+
+
+async def test_every_purpose_has_a_path_of_its_own(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            assert isinstance(street, Street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river", QUICK), ada.contact, me=RIVER) as seeker,
+            ):
+                await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                purposes = [purpose for purpose, _ in street.opened]
+                assert purposes.count("queue") == 4 and purposes.count("door") == 1
