@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -26,9 +27,9 @@ from warmline_protocol.limits import DEV_CHAIN_ID
 
 
 @contextmanager
-def process(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+def process(folder: Path, *more: str, **options: Any) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     command = warmline("chain", "dev", "--data", str(folder), "--port", "0", "--json", *more)
-    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, **options)
     try:
         assert child.stdout is not None
         yield child, json.loads(child.stdout.readline())
@@ -66,7 +67,7 @@ async def test_kill_minus_nine_loses_nothing_that_was_answered(tmp_path: Path) -
         assert before["bond"] == 6
 
 
-async def test_it_ends_cleanly_when_asked(tmp_path: Path) -> None:
+def test_it_ends_cleanly_when_asked(tmp_path: Path) -> None:
     with process(tmp_path) as (child, ready):
         assert ready["chain_id"] == DEV_CHAIN_ID
         child.send_signal(signal.SIGTERM)
@@ -106,8 +107,9 @@ async def test_time_advances_without_transactions(tmp_path: Path) -> None:
     async with devchain(tmp_path, period_s=0.05) as running, actors(running) as act:
         start = int(await act.rpc.call("eth_blockNumber"), 16)
         with trio.fail_after(PATIENCE_S):
-            while int(await act.rpc.call("eth_blockNumber"), 16) < start + 3:
-                await trio.lowlevel.checkpoint()
+            number = start
+            while number < start + 3:
+                number = int(await act.rpc.call("eth_blockNumber"), 16)
         head = await act.rpc.call("eth_getBlockByNumber", "latest", False)
         assert abs(int(head["timestamp"], 16) - CLOCK.utc_ms() // 1000) < 60
 
@@ -304,3 +306,28 @@ async def test_a_call_can_be_cancelled(tmp_path: Path) -> None:
 async def test_a_batch_keeps_its_order_and_its_size(quiet: Actors) -> None:
     answers = await quiet.rpc.batch([("eth_getBlockByNumber", [hex(at % 5), False]) for at in range(150)])
     assert [int(block["number"], 16) for block in answers] == [at % 5 for at in range(150)]
+
+
+def _little_disk() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+
+async def test_a_full_disk_stops_the_chain_and_loses_nothing(tmp_path: Path) -> None:
+    sent: list[str] = []
+    with process(tmp_path, "--period", "3600", preexec_fn=_little_disk, stderr=subprocess.PIPE) as (child, ready):
+        async with open_rpc(ready["url"]) as rpc:
+            act = Actors(rpc, Contracts(rpc, read_manifest(Path(ready["manifest"]))))
+            with pytest.raises((RpcError, ChainUnreachableError)):
+                for _ in range(100):
+                    receipt = await act.do(act.supporter, act.contracts.bond(1))
+                    sent.append("0x" + receipt.hash.hex())
+        assert await trio.to_thread.run_sync(child.wait) == 1
+        assert child.stderr is not None
+        words = child.stderr.read().decode()
+        assert "cannot write" in words
+        assert "→" in words
+    with process(tmp_path, "--period", "3600") as (_, again):
+        assert sent
+        async with open_rpc(again["url"]) as rpc:
+            for name in sent:
+                assert await rpc.call("eth_getTransactionReceipt", name) is not None

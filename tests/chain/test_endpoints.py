@@ -56,11 +56,7 @@ async def endpoint(behind: Rpc) -> AsyncIterator[Endpoint]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     made.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
     async with trio.open_nursery() as nursery:
-
-        async def serve() -> None:
-            await serve_http(listeners, made.answer, HttpLimits(), nursery=nursery)
-
-        nursery.start_soon(serve)
+        await serve_http(listeners, made.answer, HttpLimits(), nursery)
         yield made
         nursery.cancel_scope.cancel()
 

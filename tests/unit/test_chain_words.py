@@ -35,7 +35,9 @@ def test_amounts_are_exact_both_ways(wei: int) -> None:
     assert wei_of(coins(wei)) == wei
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1e-19", "abc", "nan", "inf", "0.0000000000000000001", "1e30", "1e999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "1e-19", "abc", "nan", "inf", "0.0000000000000000001", "1e30", "1e999999999"]
+)
 def test_impossible_amounts_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         wei_of(text)
@@ -255,3 +257,32 @@ def test_a_delegation_signed_by_a_wallet_is_the_protocol_s() -> None:
     wallet = dev_wallet(3)
     unsigned = Delegation(wallet.address, b"\x05" * 32, SUPPORTER, 1000, 2000, 7, b"\x09" * 20)
     assert with_signature(unsigned, wallet.sign_typed(unsigned.typed_data())).signature
+
+
+# -- JSON from strangers
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100_000, b'{"a":' * 100_000, b'["\\"",' + b"[" * 100_000])
+def test_deep_json_is_refused_where_the_recursion_limit_is_lifted(deep: bytes) -> None:
+    import sys
+
+    import eth_account  # noqa: F401 - it lifts the limit
+
+    from warmline.chain.strict_json import loads
+
+    assert sys.getrecursionlimit() > 2000, "eth-account no longer lifts the limit: strict_json can go"
+    with pytest.raises(ValueError, match="deep"):
+        loads(deep)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_other_json_comes_through(value: Any) -> None:
+    from warmline.chain.strict_json import loads
+
+    assert loads(json.dumps(value).encode()) == value
+    assert loads(json.dumps(value, ensure_ascii=False).encode()) == value

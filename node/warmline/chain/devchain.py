@@ -10,7 +10,6 @@ import errno
 import json
 import logging
 import os
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from warmline.chain.artefact import artefact
 from warmline.chain.http import HttpLimits, serve_http
 from warmline.chain.journal import Journal
 from warmline.chain.manifest import Deployed, Manifest, parse_manifest
+from warmline.chain.strict_json import loads
 from warmline.env import Clock, RunBlocking
 from warmline_protocol.errors import DiskFullError, UsageError
 from warmline_protocol.limits import DEV_CHAIN_ID
@@ -40,8 +40,6 @@ EXIT_DELAY_S = 60
 """Between queueing an exit of the bond and claiming it; weeks on a live chain, a minute here to try it out."""
 BATCH_MAX = 256
 BATCH_ANSWER_MAX = 16 << 20
-DEPTH_MAX = 32
-_BRACKETS = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,7 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.keep_time, settings.period_s)
         nursery.start_soon(worker.stop_when_broken)
-
-        async def serve() -> None:
-            await serve_http(listeners, worker.answer, settings.http, nursery=nursery)
-
-        nursery.start_soon(serve)
+        await serve_http(listeners, worker.answer, settings.http, nursery)
         try:
             yield DevChain(f"http://{host}:{port}", manifest, manifest_path, replayed)
         finally:
@@ -154,17 +148,17 @@ class _Worker:
                 raise self._broken
             try:
                 with trio.CancelScope(shield=True):  # a client that hangs up must not leave a half-run request behind
-                    return await self._run_blocking(work)
+                    done = await self._run_blocking(work)
             except DiskFullError as error:
                 self._broken = error
                 self._stop.set()
                 raise
+        return done
 
 
 def _answer_body(chain: EmbeddedChain, body: bytes) -> bytes:
     try:
-        _check_depth(body)
-        request = json.loads(body)
+        request = loads(body)
     except ValueError:
         return _encode(_error(None, -32700, "this is not JSON"))
     if not isinstance(request, list):
@@ -177,21 +171,6 @@ def _answer_body(chain: EmbeddedChain, body: bytes) -> bytes:
         answers.append(_encode(_answer_one(chain, one) if room > 0 else _error(one, -32005, "the batch is too large")))
         room -= len(answers[-1])
     return b"[" + b",".join(answers) + b"]"
-
-
-def _check_depth(body: bytes) -> None:
-    """py-evm lifts Python's recursion limit, and with it json's guard: deep nesting would end the whole process."""
-    depth, inside = 0, False
-    for found in _BRACKETS.finditer(body):
-        token = found[0]
-        if token == b'"':
-            inside = not inside
-        elif not inside and token in b"[{":
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise ValueError("nested too deeply")
-        elif not inside and token in b"]}":
-            depth -= 1
 
 
 def _answer_one(chain: EmbeddedChain, request: Any) -> dict[str, Any]:

@@ -39,9 +39,12 @@ class _Refused(Exception):
 
 
 async def serve_http(
-    listeners: Sequence[trio.SocketListener], answer: Answer, limits: HttpLimits, *, nursery: trio.Nursery
+    listeners: Sequence[trio.SocketListener],
+    answer: Answer,
+    limits: HttpLimits,
+    nursery: trio.Nursery,
 ) -> None:
-    """Serve until cancelled."""
+    """Serve in `nursery` until that is cancelled; returns when connections are taken."""
     open_now = 0
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -60,7 +63,7 @@ async def serve_http(
             open_now -= 1
             await trio.aclose_forcefully(stream)
 
-    await trio.serve_listeners(handle, list(listeners), handler_nursery=nursery)
+    await nursery.start(trio.serve_listeners, handle, list(listeners))
 
 
 class _Connection:

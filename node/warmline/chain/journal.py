@@ -26,7 +26,8 @@ class Journal:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            # Unbuffered: a write that failed must not be tried again behind our back when the file is closed.
+            self._file = path.open("a+b", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
@@ -61,14 +62,15 @@ class Journal:
     def append(self, record: dict[str, Any]) -> None:
         """Returns when the record is on the disk. Raises DiskFullError, after which the chain must stop."""
         body = json.dumps(record, separators=(",", ":")).encode()
+        line = b"%08x %s\n" % (zlib.crc32(body), body)
         try:
-            self._file.write(b"%08x %s\n" % (zlib.crc32(body), body))
+            while line:
+                line = line[self._file.write(line) :]
             self._sync()
         except OSError as error:
             raise DiskFullError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _sync(self) -> None:
-        self._file.flush()
         os.fsync(self._file.fileno())
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from warmline.chain.errors import ManifestError
 from warmline.chain.events import unhex
+from warmline.chain.strict_json import loads
 
 CONTRACTS = ("CredentialRegistry", "DelegateRegistry", "SupporterBond")
 """What a manifest must name."""
@@ -76,8 +77,8 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ManifestError(f"cannot read the manifest {path}: {error.strerror}") from error
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content = loads(data)
+    except ValueError as error:
         raise ManifestError(f"{path} is not JSON: {error}") from error
     return parse_manifest(content, str(path))
 

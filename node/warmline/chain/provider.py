@@ -20,6 +20,7 @@ import httpx
 import trio
 
 from warmline.chain.errors import ChainUnreachableError, RpcError, RpcGarbageError
+from warmline.chain.strict_json import loads
 from warmline_protocol.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class Rpc:
     async def _exchange(self, request: Any) -> Any:
         body = await self.raw(json.dumps(request).encode())
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
+            return loads(body)
+        except ValueError as error:
             raise RpcGarbageError(f"the chain endpoint {self.where} did not answer in JSON") from error
 
     async def _post(self, body: bytes) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from warmline.chain.strict_json import loads
 from warmline_protocol.errors import ConfigError, DiskFullError, PassphraseError, UsageError
 
 PASSPHRASE_MAX = 1024
@@ -106,14 +107,14 @@ def keystore_address(path: Path) -> bytes:
 def _read_keystore(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            content = json.loads(file.read(KEYSTORE_MAX))
+            content = loads(file.read(KEYSTORE_MAX))
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no wallet at {path}", hint="`warmline supporter register` makes one, or name another --wallet."
         ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="Check its owner and mode.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(path) from error
     if not isinstance(content, dict):
         raise _damaged(path)

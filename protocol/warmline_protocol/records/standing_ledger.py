@@ -243,8 +243,9 @@ def subject_of(event: Event) -> bytes | None:
 def _fold_issuer(issuers: _Issuers, event: Event) -> None:
     match event:
         case IssuerAdmitted(issuer):
-            issuers.admitted.add(issuer)
-            issuers.terms[issuer] = issuers.terms.get(issuer, 0) + 1
+            if issuer not in issuers.admitted:  # as in the contract, which refuses to admit twice
+                issuers.admitted.add(issuer)
+                issuers.terms[issuer] = issuers.terms.get(issuer, 0) + 1
         case IssuerRemoved(issuer):
             issuers.admitted.discard(issuer)
         case TypeRegistered(issuer, type_id):
