@@ -9,12 +9,20 @@ from contextlib import contextmanager
 @contextmanager
 def sole_error() -> Iterator[None]:
     """Raise the one error inside nested exception groups as itself: the nursery of a handle is its own affair."""
+    sole: BaseException | None = None
     try:
         yield
     except BaseExceptionGroup as group:
-        only: BaseException = group
-        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
-            only = only.exceptions[0]
-        if isinstance(only, BaseExceptionGroup):
+        sole = _sole(group)
+        if sole is None:
             raise
-        raise only from only.__cause__
+    if sole is not None:
+        raise sole
+
+
+def _sole(error: BaseException) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) > 1:
+            return None
+        error = error.exceptions[0]
+    return error

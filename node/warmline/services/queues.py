@@ -73,7 +73,7 @@ class QueueStatistics:
 
 def entry_of(channel: Channel) -> str:
     """The peer id of the relay that a channel came through, or ``DIRECT``."""
-    return getattr(channel, "via", None) or DIRECT
+    return channel.via or DIRECT
 
 
 @asynccontextmanager
