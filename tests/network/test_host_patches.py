@@ -12,6 +12,7 @@ from libp2p.io.utils import read_exactly
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE
 from libp2p.tools.anyio_service import Service, background_trio_service
 from libp2p.tools.anyio_service.trio_tasks import FunctionTask
 from libp2p.tools.timed_cache.first_seen_cache import FirstSeenCache
@@ -19,7 +20,7 @@ from libp2p.utils.varint import decode_uvarint_from_stream, encode_uvarint
 
 from support.hosts import LOOPBACK, LOOPBACK_WS, PATIENCE, a_host
 from warmline.net import patches
-from warmline.net.muxer import MAX_OUTBOUND_STREAMS, BoundedYamux, PatientStream
+from warmline.net.muxer import CONNECTION_MAX, MAX_OUTBOUND_STREAMS, BoundedYamux, PatientStream
 
 patches.apply()
 
@@ -169,3 +170,20 @@ async def test_nobody_is_dialled_unasked() -> None:
         network._schedule_auto_connect()
         await trio.sleep(0.3)
         assert idle.peers() == ()
+
+
+def test_unread_bytes_are_bounded_by_the_window_and_in_all() -> None:
+    muxed = BoundedYamux(Silence(), ID(b"silent"))
+    for number in range(1, 1000):
+        muxed.streams[number] = PatientStream(number, muxed, False)
+        muxed.stream_buffers[number] = bytearray()
+    with pytest.raises(trio.TooSlowError):
+        for _ in range(10):
+            muxed.stream_buffers[1].extend(bytes(64 << 10))
+    assert len(muxed.stream_buffers[1]) <= DEFAULT_WINDOW_SIZE + (64 << 10)
+    with pytest.raises(trio.TooSlowError):
+        for number in range(2, 1000):
+            muxed.stream_buffers[number].extend(bytes(200 << 10))
+    assert sum(map(len, muxed.stream_buffers.values())) <= CONNECTION_MAX + (2 << 20)
+    del muxed.stream_buffers[5][:]
+    muxed.stream_buffers[5].extend(b"room again")

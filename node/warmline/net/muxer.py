@@ -21,7 +21,6 @@ from libp2p.stream_muxer.yamux.yamux import (
     FLAG_SYN,
     HEADER_SIZE,
     MAX_MESSAGE_SIZE,
-    MAX_WINDOW_SIZE,
     TYPE_DATA,
     TYPE_PING,
     YAMUX_HEADER_FORMAT,
@@ -33,8 +32,8 @@ MAX_OUTBOUND_STREAMS: Final = 1024
 """Streams that this side may have open at once over one connection."""
 HANG_UP: Final = 1.0
 """Seconds that closing a silent peer's socket may take."""
-BUFFER_MAX: Final = MAX_WINDOW_SIZE + MAX_MESSAGE_SIZE
-"""Bytes one stream may hold unread: the largest window that we ever announce, and one frame."""
+CONNECTION_MAX: Final = 64 << 20
+"""Bytes that all streams of one connection may hold unread."""
 
 
 class BoundedYamux(Yamux):
@@ -49,7 +48,7 @@ class BoundedYamux(Yamux):
         super().__init__(*args, **options)
         self.stream_backlog_limit = MAX_OUTBOUND_STREAMS
         self.stream_backlog_semaphore = trio.Semaphore(MAX_OUTBOUND_STREAMS)
-        self.stream_buffers = _Buffers()
+        self.stream_buffers = _Buffers(self)
 
     async def _write_frame(self, data: bytes) -> None:
         """Send a frame whole, even when the caller is cancelled or late meanwhile.
@@ -136,13 +135,39 @@ def use_patient_streams() -> None:
 
 
 class _Buffers(dict[int, bytearray]):
+    """What the streams of one connection hold unread."""
+
+    def __init__(self, muxed: Yamux) -> None:
+        super().__init__()
+        self.muxed = muxed
+        self._fresh = 0
+
     def __setitem__(self, stream: int, buffer: bytearray) -> None:
-        super().__setitem__(stream, _BoundedBuffer(buffer))
+        super().__setitem__(stream, _BoundedBuffer(self, stream))
+        self[stream].extend(buffer)
+
+    def admit(self, stream: int, size: int) -> None:
+        """Raise unless the peer may have sent ``size`` bytes more on ``stream``."""
+        window = self.muxed.streams[stream].target_recv_window
+        if len(self[stream]) + size > window + MAX_MESSAGE_SIZE or self._too_much(size):
+            # The one exception that Yamux.handle_incoming answers by closing the connection.
+            raise trio.TooSlowError("the peer ignores the receive window")
+
+    def _too_much(self, size: int) -> bool:
+        """Counted anew with every megabyte that arrives: the library empties the buffers in a dozen places."""
+        self._fresh += size
+        if self._fresh < 1 << 20:
+            return False
+        self._fresh = 0
+        return sum(map(len, self.values())) > CONNECTION_MAX
 
 
 class _BoundedBuffer(bytearray):
+    def __init__(self, buffers: _Buffers, stream: int) -> None:
+        super().__init__()
+        self._buffers, self._stream = buffers, stream
+
     def extend(self, data: Any) -> None:
-        if len(self) + len(data) > BUFFER_MAX:
-            # The one exception that Yamux.handle_incoming answers by closing the connection.
-            raise trio.TooSlowError("the peer ignores the receive window")
+        if data:
+            self._buffers.admit(self._stream, len(data))
         super().extend(data)
