@@ -65,9 +65,7 @@ class ByteStream(Protocol):
 class Channel:
     """Whole frames over one stream. One task may send while another receives."""
 
-    def __init__(
-        self, stream: ByteStream, *, peer: str, protocol: str, max_frame: int, via: str | None = None
-    ) -> None:
+    def __init__(self, stream: ByteStream, *, peer: str, protocol: str, max_frame: int, via: str | None = None) -> None:
         self.peer = peer
         """The authenticated peer id (base58) at the other end."""
         self.via = via
