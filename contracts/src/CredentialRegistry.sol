@@ -53,15 +53,10 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     mapping(address holder => mapping(bytes32 typeId => Credential[MAX_ISSUERS])) private _credentials;
 
     /// @param governance AccessManager (or another IAuthority) that decides who may admit and remove issuers
-    constructor(
-        address governance
-    ) AccessManaged(governance) EIP712("warmline CredentialRegistry", "1") { }
+    constructor(address governance) AccessManaged(governance) EIP712("warmline CredentialRegistry", "1") { }
 
     /// @inheritdoc ICredentialRegistry
-    function admitIssuer(
-        address issuer,
-        bytes32 metadataHash
-    ) external restricted {
+    function admitIssuer(address issuer, bytes32 metadataHash) external restricted {
         if (issuer == address(0)) revert ZeroAddress();
         Issuer storage entry = _issuers[issuer];
         if (entry.admitted) revert AlreadyAdmitted(issuer);
@@ -72,19 +67,14 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function removeIssuer(
-        address issuer
-    ) external restricted {
+    function removeIssuer(address issuer) external restricted {
         _requireAdmitted(issuer);
         _issuers[issuer].admitted = false;
         emit IssuerRemoved(issuer);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function registerType(
-        bytes32 typeId,
-        bytes32 documentHash
-    ) external {
+    function registerType(bytes32 typeId, bytes32 documentHash) external {
         _requireAdmitted(msg.sender);
         address steward = _types[typeId].steward;
         if (steward != address(0)) revert TypeTaken(typeId, steward);
@@ -93,10 +83,7 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function recognise(
-        bytes32 typeId,
-        address issuer
-    ) external {
+    function recognise(bytes32 typeId, address issuer) external {
         _requireAdmitted(msg.sender);
         _requireAdmitted(issuer);
         _requireSteward(typeId);
@@ -106,10 +93,7 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function withdrawRecognition(
-        bytes32 typeId,
-        address issuer
-    ) external {
+    function withdrawRecognition(bytes32 typeId, address issuer) external {
         _requireSteward(typeId);
         if (!_recognised[typeId][issuer]) revert RecognitionUnchanged(typeId, issuer);
         _recognised[typeId][issuer] = false;
@@ -117,22 +101,14 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function issue(
-        address holder,
-        bytes32 typeId,
-        uint64 until
-    ) external {
+    function issue(address holder, bytes32 typeId, uint64 until) external {
         uint16 term = _requireMayIssue(msg.sender, typeId);
         _requireExpiry(until);
         _issue(msg.sender, term, holder, typeId, until);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function issueBatch(
-        address[] calldata holders,
-        bytes32 typeId,
-        uint64 until
-    ) external {
+    function issueBatch(address[] calldata holders, bytes32 typeId, uint64 until) external {
         if (holders.length == 0 || holders.length > MAX_BATCH) revert BatchOutOfRange(holders.length);
         uint16 term = _requireMayIssue(msg.sender, typeId);
         _requireExpiry(until);
@@ -159,30 +135,20 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function revoke(
-        address holder,
-        bytes32 typeId,
-        uint8 reason
-    ) external {
+    function revoke(address holder, bytes32 typeId, uint8 reason) external {
         if (reason > LAST_REASON) revert UnknownReason(reason);
         _end(msg.sender, holder, typeId, CredentialState.Revoked);
         emit CredentialRevoked(holder, typeId, msg.sender, reason);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function renounce(
-        address issuer,
-        bytes32 typeId
-    ) external {
+    function renounce(address issuer, bytes32 typeId) external {
         _end(issuer, msg.sender, typeId, CredentialState.Renounced);
         emit CredentialRenounced(msg.sender, typeId, issuer);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function isValid(
-        address holder,
-        bytes32 typeId
-    ) external view returns (bool) {
+    function isValid(address holder, bytes32 typeId) external view returns (bool) {
         address steward = _types[typeId].steward;
         if (!_issuers[steward].admitted) return false;
         Credential[MAX_ISSUERS] storage entries = _credentials[holder][typeId];
@@ -195,31 +161,24 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function isValidFrom(
-        address issuer,
-        address holder,
-        bytes32 typeId
-    ) external view returns (bool) {
+    function isValidFrom(address issuer, address holder, bytes32 typeId) external view returns (bool) {
         address steward = _types[typeId].steward;
         if (!_issuers[steward].admitted) return false;
         return _counts(_find(issuer, holder, typeId), steward, typeId);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function credentialOf(
-        address issuer,
-        address holder,
-        bytes32 typeId
-    ) external view returns (uint64 until, CredentialState state, uint32 version) {
+    function credentialOf(address issuer, address holder, bytes32 typeId)
+        external
+        view
+        returns (uint64 until, CredentialState state, uint32 version)
+    {
         Credential memory entry = _find(issuer, holder, typeId);
         return (entry.until, entry.state, entry.version);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function issuersOf(
-        address holder,
-        bytes32 typeId
-    ) external view returns (address[] memory issuers) {
+    function issuersOf(address holder, bytes32 typeId) external view returns (address[] memory issuers) {
         Credential[MAX_ISSUERS] storage entries = _credentials[holder][typeId];
         uint256 count;
         while (count < MAX_ISSUERS && entries[count].issuer != address(0)) ++count;
@@ -230,37 +189,28 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ICredentialRegistry
-    function issuerOf(
-        address issuer
-    ) external view returns (bool admitted, bytes32 metadataHash) {
+    function issuerOf(address issuer) external view returns (bool admitted, bytes32 metadataHash) {
         Issuer storage entry = _issuers[issuer];
         return (entry.admitted, entry.metadataHash);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function typeOf(
-        bytes32 typeId
-    ) external view returns (address steward, bytes32 documentHash) {
+    function typeOf(bytes32 typeId) external view returns (address steward, bytes32 documentHash) {
         Type storage entry = _types[typeId];
         return (entry.steward, entry.documentHash);
     }
 
     /// @inheritdoc ICredentialRegistry
-    function isRecognised(
-        bytes32 typeId,
-        address issuer
-    ) external view returns (bool) {
+    function isRecognised(bytes32 typeId, address issuer) external view returns (bool) {
         return _recognised[typeId][issuer];
     }
 
     /// @inheritdoc ICredentialRegistry
-    function offerDigest(
-        address issuer,
-        address holder,
-        bytes32 typeId,
-        uint64 until,
-        uint64 deadline
-    ) public view returns (bytes32) {
+    function offerDigest(address issuer, address holder, bytes32 typeId, uint64 until, uint64 deadline)
+        public
+        view
+        returns (bytes32)
+    {
         uint32 version = _find(issuer, holder, typeId).version;
         return _hashTypedDataV4(
             keccak256(abi.encode(OFFER_TYPEHASH, issuer, holder, typeId, until, version, deadline))
@@ -268,13 +218,7 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @dev Without access restriction; the caller has checked issuer, type and expiry.
-    function _issue(
-        address issuer,
-        uint16 term,
-        address holder,
-        bytes32 typeId,
-        uint64 until
-    ) private {
+    function _issue(address issuer, uint16 term, address holder, bytes32 typeId, uint64 until) private {
         if (holder == address(0)) revert ZeroAddress();
         Credential[MAX_ISSUERS] storage entries = _credentials[holder][typeId];
         (uint256 index, uint32 version) = _entryFor(entries, issuer);
@@ -289,12 +233,7 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
         emit CredentialIssued(holder, typeId, issuer, until);
     }
 
-    function _end(
-        address issuer,
-        address holder,
-        bytes32 typeId,
-        CredentialState state
-    ) private {
+    function _end(address issuer, address holder, bytes32 typeId, CredentialState state) private {
         Credential[MAX_ISSUERS] storage entries = _credentials[holder][typeId];
         (uint256 index,) = _entryFor(entries, issuer);
         if (index == MAX_ISSUERS || entries[index].state != CredentialState.Active) {
@@ -305,22 +244,14 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @dev Everything but the steward's own admission.
-    function _counts(
-        Credential memory entry,
-        address steward,
-        bytes32 typeId
-    ) private view returns (bool) {
+    function _counts(Credential memory entry, address steward, bytes32 typeId) private view returns (bool) {
         if (entry.state != CredentialState.Active || block.timestamp >= entry.until) return false;
         Issuer storage issuer = _issuers[entry.issuer];
         if (!issuer.admitted || issuer.term != entry.term) return false;
         return entry.issuer == steward || _recognised[typeId][entry.issuer];
     }
 
-    function _find(
-        address issuer,
-        address holder,
-        bytes32 typeId
-    ) private view returns (Credential memory) {
+    function _find(address issuer, address holder, bytes32 typeId) private view returns (Credential memory) {
         Credential[MAX_ISSUERS] storage entries = _credentials[holder][typeId];
         (uint256 index,) = _entryFor(entries, issuer);
         if (index < MAX_ISSUERS) return entries[index];
@@ -328,20 +259,18 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
     }
 
     /// @dev The entry of an issuer, else the first empty one (version 0), else MAX_ISSUERS.
-    function _entryFor(
-        Credential[MAX_ISSUERS] storage entries,
-        address issuer
-    ) private view returns (uint256 index, uint32 version) {
+    function _entryFor(Credential[MAX_ISSUERS] storage entries, address issuer)
+        private
+        view
+        returns (uint256 index, uint32 version)
+    {
         for (; index < MAX_ISSUERS; ++index) {
             Credential memory entry = entries[index];
             if (entry.issuer == issuer || entry.issuer == address(0)) return (index, entry.version);
         }
     }
 
-    function _requireMayIssue(
-        address issuer,
-        bytes32 typeId
-    ) private view returns (uint16 term) {
+    function _requireMayIssue(address issuer, bytes32 typeId) private view returns (uint16 term) {
         term = _requireAdmitted(issuer);
         address steward = _types[typeId].steward;
         if (steward == issuer) return term;
@@ -350,25 +279,19 @@ contract CredentialRegistry is ICredentialRegistry, AccessManaged, EIP712 {
         _requireAdmitted(steward);
     }
 
-    function _requireAdmitted(
-        address issuer
-    ) private view returns (uint16 term) {
+    function _requireAdmitted(address issuer) private view returns (uint16 term) {
         Issuer storage entry = _issuers[issuer];
         if (!entry.admitted) revert NotAdmitted(issuer);
         return entry.term;
     }
 
-    function _requireSteward(
-        bytes32 typeId
-    ) private view {
+    function _requireSteward(bytes32 typeId) private view {
         address steward = _types[typeId].steward;
         if (steward == address(0)) revert UnknownType(typeId);
         if (steward != msg.sender) revert NotSteward(typeId, msg.sender);
     }
 
-    function _requireExpiry(
-        uint64 until
-    ) private view {
+    function _requireExpiry(uint64 until) private view {
         uint64 latest = uint64(block.timestamp) + MAX_VALIDITY;
         if (until <= block.timestamp || until > latest) revert ExpiryOutOfRange(until, latest);
     }

@@ -26,10 +26,7 @@ contract DelegateRegistry is IDelegateRegistry {
     mapping(address wallet => mapping(bytes32 key => Delegate)) private _delegates;
 
     /// @inheritdoc IDelegateRegistry
-    function setDelegate(
-        bytes32 key,
-        uint64 until
-    ) external {
+    function setDelegate(bytes32 key, uint64 until) external {
         if (key == 0) revert ZeroKey();
         _requireWithin(until, MAX_DELEGATION);
         _delegates[msg.sender][key] = Delegate({ until: until, round: _wallets[msg.sender].round });
@@ -37,9 +34,7 @@ contract DelegateRegistry is IDelegateRegistry {
     }
 
     /// @inheritdoc IDelegateRegistry
-    function revokeBefore(
-        uint64 time
-    ) external {
+    function revokeBefore(uint64 time) external {
         Wallet storage wallet = _wallets[msg.sender];
         if (time <= wallet.revokedBefore) revert NotLater(time, wallet.revokedBefore);
         _requireWithin(time, MAX_AHEAD);
@@ -49,25 +44,17 @@ contract DelegateRegistry is IDelegateRegistry {
     }
 
     /// @inheritdoc IDelegateRegistry
-    function delegateUntil(
-        address wallet,
-        bytes32 key
-    ) external view returns (uint64) {
+    function delegateUntil(address wallet, bytes32 key) external view returns (uint64) {
         Delegate memory delegate = _delegates[wallet][key];
         return delegate.round == _wallets[wallet].round ? delegate.until : 0;
     }
 
     /// @inheritdoc IDelegateRegistry
-    function revokedBefore(
-        address wallet
-    ) external view returns (uint64) {
+    function revokedBefore(address wallet) external view returns (uint64) {
         return _wallets[wallet].revokedBefore;
     }
 
-    function _requireWithin(
-        uint64 time,
-        uint64 span
-    ) private view {
+    function _requireWithin(uint64 time, uint64 span) private view {
         uint64 latest = uint64(block.timestamp) + span;
         if (time > latest) revert TooFarAhead(time, latest);
     }

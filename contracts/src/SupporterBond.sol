@@ -36,9 +36,7 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
 
     /// @param exitDelay seconds between queueing an exit and claiming it. On a live network longer than a report
     /// takes from filing to the last appeal.
-    constructor(
-        uint64 exitDelay
-    ) {
+    constructor(uint64 exitDelay) {
         if (exitDelay == 0 || exitDelay > MAX_EXIT_DELAY) revert DelayOutOfRange(exitDelay);
         EXIT_DELAY = exitDelay;
     }
@@ -49,17 +47,13 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISupporterBond
-    function bondFor(
-        address supporter
-    ) external payable {
+    function bondFor(address supporter) external payable {
         if (supporter == address(0)) revert ZeroAddress();
         _bond(supporter);
     }
 
     /// @inheritdoc ISupporterBond
-    function queueExit(
-        uint128 amount
-    ) external returns (uint256 exitId) {
+    function queueExit(uint128 amount) external returns (uint256 exitId) {
         Account storage account = _accounts[msg.sender];
         if (amount > account.own) revert InsufficientBond(msg.sender, msg.sender, account.own);
         account.own -= amount;
@@ -67,12 +61,13 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISupporterBond
-    function queueSponsoredExit(
-        address supporter,
-        address funder,
-        uint128 amount
-    ) external returns (uint256 exitId) {
-        if (msg.sender != funder && msg.sender != supporter) revert NotParty(supporter, funder, msg.sender);
+    function queueSponsoredExit(address supporter, address funder, uint128 amount)
+        external
+        returns (uint256 exitId)
+    {
+        if (msg.sender != funder && msg.sender != supporter) {
+            revert NotParty(supporter, funder, msg.sender);
+        }
         uint256 available = _sponsoredBy[supporter][funder];
         if (amount > available) revert InsufficientBond(supporter, funder, available);
         _sponsoredBy[supporter][funder] = available - amount;
@@ -81,18 +76,13 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISupporterBond
-    function claim(
-        uint256 exitId
-    ) external nonReentrant {
+    function claim(uint256 exitId) external nonReentrant {
         Exit memory exit = _take(exitId);
         Address.sendValue(payable(exit.beneficiary), exit.amount);
     }
 
     /// @inheritdoc ISupporterBond
-    function claimTo(
-        uint256 exitId,
-        address payable receiver
-    ) external nonReentrant {
+    function claimTo(uint256 exitId, address payable receiver) external nonReentrant {
         if (receiver == address(0)) revert ZeroAddress();
         Exit memory exit = _take(exitId);
         if (msg.sender != exit.beneficiary) revert NotBeneficiary(exitId, msg.sender);
@@ -100,45 +90,36 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc ISupporterBond
-    function bondOf(
-        address supporter
-    ) external view returns (uint256) {
+    function bondOf(address supporter) external view returns (uint256) {
         return _accounts[supporter].own + _sponsored[supporter];
     }
 
     /// @inheritdoc ISupporterBond
-    function ownBondOf(
-        address supporter
-    ) external view returns (uint256) {
+    function ownBondOf(address supporter) external view returns (uint256) {
         return _accounts[supporter].own;
     }
 
     /// @inheritdoc ISupporterBond
-    function sponsoredBy(
-        address supporter,
-        address funder
-    ) external view returns (uint256) {
+    function sponsoredBy(address supporter, address funder) external view returns (uint256) {
         return _sponsoredBy[supporter][funder];
     }
 
     /// @inheritdoc ISupporterBond
-    function exitingOf(
-        address supporter
-    ) external view returns (uint256) {
+    function exitingOf(address supporter) external view returns (uint256) {
         return _accounts[supporter].exiting;
     }
 
     /// @inheritdoc ISupporterBond
-    function exitOf(
-        uint256 exitId
-    ) external view returns (address supporter, address beneficiary, uint256 amount, uint64 claimableAt) {
+    function exitOf(uint256 exitId)
+        external
+        view
+        returns (address supporter, address beneficiary, uint256 amount, uint64 claimableAt)
+    {
         Exit memory exit = _exits[exitId];
         return (exit.supporter, exit.beneficiary, exit.amount, exit.claimableAt);
     }
 
-    function _bond(
-        address supporter
-    ) private {
+    function _bond(address supporter) private {
         if (msg.value == 0) revert ZeroAmount();
         if (supporter == msg.sender) {
             _accounts[supporter].own += msg.value.toUint128();
@@ -150,11 +131,7 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
     }
 
     /// @dev The caller has taken `amount` out of the bond.
-    function _queue(
-        address supporter,
-        address beneficiary,
-        uint128 amount
-    ) private returns (uint256 exitId) {
+    function _queue(address supporter, address beneficiary, uint128 amount) private returns (uint256 exitId) {
         if (amount == 0) revert ZeroAmount();
         _accounts[supporter].exiting += amount;
         uint64 claimableAt = uint64(block.timestamp) + EXIT_DELAY;
@@ -169,9 +146,7 @@ contract SupporterBond is ISupporterBond, ReentrancyGuardTransient {
     }
 
     /// @dev Removes a matured exit from the books; the caller pays it.
-    function _take(
-        uint256 exitId
-    ) private returns (Exit memory exit) {
+    function _take(uint256 exitId) private returns (Exit memory exit) {
         exit = _exits[exitId];
         // slither-disable-next-line incorrect-equality
         if (exit.claimableAt == 0) revert UnknownExit(exitId);

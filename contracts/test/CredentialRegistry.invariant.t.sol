@@ -35,75 +35,45 @@ contract RegistryActors is Test {
         }
     }
 
-    function issuerAt(
-        uint256 seed
-    ) public pure returns (address) {
+    function issuerAt(uint256 seed) public pure returns (address) {
         return person(1 + (seed % ISSUERS));
     }
 
-    function holderAt(
-        uint256 seed
-    ) public pure returns (address) {
+    function holderAt(uint256 seed) public pure returns (address) {
         return person(100 + (seed % HOLDERS));
     }
 
-    function typeAt(
-        uint256 seed
-    ) public pure returns (bytes32) {
+    function typeAt(uint256 seed) public pure returns (bytes32) {
         return bytes32(1 + (seed % TYPES));
     }
 
-    function admitIssuer(
-        uint256 i
-    ) external {
+    function admitIssuer(uint256 i) external {
         _act(address(this), abi.encodeCall(REGISTRY.admitIssuer, (issuerAt(i), 0)));
     }
 
-    function removeIssuer(
-        uint256 i
-    ) external {
+    function removeIssuer(uint256 i) external {
         if (i % 4 == 0) _act(address(this), abi.encodeCall(REGISTRY.removeIssuer, (issuerAt(i))));
     }
 
-    function registerType(
-        uint256 i,
-        uint256 t
-    ) external {
+    function registerType(uint256 i, uint256 t) external {
         _act(issuerAt(i), abi.encodeCall(REGISTRY.registerType, (typeAt(t), 0)));
     }
 
-    function recognise(
-        uint256 by,
-        uint256 i,
-        uint256 t
-    ) external {
+    function recognise(uint256 by, uint256 i, uint256 t) external {
         address caller = by % 8 == 0 ? issuerAt(by) : steward[typeAt(t)];
         _act(caller, abi.encodeCall(REGISTRY.recognise, (typeAt(t), issuerAt(i))));
     }
 
-    function withdrawRecognition(
-        uint256 by,
-        uint256 i,
-        uint256 t
-    ) external {
+    function withdrawRecognition(uint256 by, uint256 i, uint256 t) external {
         address caller = by % 8 == 0 ? issuerAt(by) : steward[typeAt(t)];
         _act(caller, abi.encodeCall(REGISTRY.withdrawRecognition, (typeAt(t), issuerAt(i))));
     }
 
-    function issue(
-        uint256 i,
-        uint256 h,
-        uint256 t,
-        uint32 time
-    ) external {
+    function issue(uint256 i, uint256 h, uint256 t, uint32 time) external {
         _act(issuerAt(i), abi.encodeCall(REGISTRY.issue, (holderAt(h), typeAt(t), now64() + time % 90 days)));
     }
 
-    function issueBatch(
-        uint256 i,
-        uint256 t,
-        uint32 time
-    ) external {
+    function issueBatch(uint256 i, uint256 t, uint32 time) external {
         address[] memory holders = new address[](HOLDERS);
         for (uint256 h; h < HOLDERS; ++h) {
             holders[h] = holderAt(h);
@@ -111,53 +81,32 @@ contract RegistryActors is Test {
         _act(issuerAt(i), abi.encodeCall(REGISTRY.issueBatch, (holders, typeAt(t), now64() + time % 90 days)));
     }
 
-    function revoke(
-        uint256 i,
-        uint256 h,
-        uint256 t,
-        uint8 reason
-    ) external {
+    function revoke(uint256 i, uint256 h, uint256 t, uint8 reason) external {
         _act(issuerAt(i), abi.encodeCall(REGISTRY.revoke, (holderAt(h), typeAt(t), reason % 16)));
     }
 
-    function renounce(
-        uint256 i,
-        uint256 h,
-        uint256 t
-    ) external {
+    function renounce(uint256 i, uint256 h, uint256 t) external {
         _act(holderAt(h), abi.encodeCall(REGISTRY.renounce, (issuerAt(i), typeAt(t))));
     }
 
-    function wait(
-        uint32 time
-    ) external {
+    function wait(uint32 time) external {
         vm.warp(block.timestamp + bound(time, 1, 20 days));
     }
 
-    function expectedFrom(
-        address issuer,
-        address holder,
-        bytes32 typeId
-    ) public view returns (bool) {
+    function expectedFrom(address issuer, address holder, bytes32 typeId) public view returns (bool) {
         Known memory it = known[issuer][holder][typeId];
         return admitted[steward[typeId]] && admitted[issuer] && it.active && block.timestamp < it.until
             && (issuer == steward[typeId] || recognised[typeId][issuer]);
     }
 
-    function expected(
-        address holder,
-        bytes32 typeId
-    ) external view returns (bool) {
+    function expected(address holder, bytes32 typeId) external view returns (bool) {
         for (uint256 i; i < ISSUERS; ++i) {
             if (expectedFrom(issuerAt(i), holder, typeId)) return true;
         }
         return false;
     }
 
-    function _act(
-        address who,
-        bytes memory call
-    ) private {
+    function _act(address who, bytes memory call) private {
         vm.recordLogs();
         if (who != address(this)) vm.prank(who);
         (bool accepted,) = address(REGISTRY).call(call);
@@ -169,9 +118,7 @@ contract RegistryActors is Test {
         }
     }
 
-    function _fold(
-        Vm.Log memory log
-    ) private {
+    function _fold(Vm.Log memory log) private {
         bytes32 kind = log.topics[0];
         if (kind == ICredentialRegistry.IssuerAdmitted.selector) {
             admitted[_address(log.topics[1])] = true;
@@ -190,9 +137,7 @@ contract RegistryActors is Test {
         }
     }
 
-    function _forget(
-        address issuer
-    ) private {
+    function _forget(address issuer) private {
         admitted[issuer] = false;
         for (uint256 h; h < HOLDERS; ++h) {
             for (uint256 t; t < TYPES; ++t) {
@@ -201,9 +146,7 @@ contract RegistryActors is Test {
         }
     }
 
-    function _address(
-        bytes32 topic
-    ) private pure returns (address) {
+    function _address(bytes32 topic) private pure returns (address) {
         return address(uint160(uint256(topic)));
     }
 }

@@ -90,19 +90,14 @@ contract CredentialRegistryTest is Test {
         registry.admitIssuer(issuer, 0);
     }
 
-    function testFuzzAdmitIssuerSuccess(
-        address who,
-        bytes32 metadataHash
-    ) public {
+    function testFuzzAdmitIssuerSuccess(address who, bytes32 metadataHash) public {
         vm.assume(who != address(0) && who != issuer && who != OTHER);
         registry.admitIssuer(who, metadataHash);
         (bool admitted, bytes32 recorded) = registry.issuerOf(who);
         assert(admitted && recorded == metadataHash);
     }
 
-    function testFuzzAdmitIssuerUnauthorized(
-        address caller
-    ) public {
+    function testFuzzAdmitIssuerUnauthorized(address caller) public {
         vm.assume(caller != address(this));
         vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, caller));
         vm.prank(caller);
@@ -150,10 +145,7 @@ contract CredentialRegistryTest is Test {
         registry.removeIssuer(STRANGER);
     }
 
-    function testFuzzRemoveIssuerSuccess(
-        address who,
-        uint64 end
-    ) public {
+    function testFuzzRemoveIssuerSuccess(address who, uint64 end) public {
         vm.assume(who != address(0) && who != issuer && who != OTHER);
         end = uint64(bound(end, now64() + 1, now64() + registry.MAX_VALIDITY()));
         _admitAndRecognise(who);
@@ -165,9 +157,7 @@ contract CredentialRegistryTest is Test {
         assert(!registry.isValid(HOLDER, TYPE));
     }
 
-    function testFuzzRemoveIssuerUnauthorized(
-        address caller
-    ) public {
+    function testFuzzRemoveIssuerUnauthorized(address caller) public {
         vm.assume(caller != address(this));
         vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, caller));
         vm.prank(caller);
@@ -203,10 +193,7 @@ contract CredentialRegistryTest is Test {
         registry.registerType(TYPE, DOCUMENT_2);
     }
 
-    function testFuzzRegisterTypeSuccess(
-        bytes32 typeId,
-        bytes32 documentHash
-    ) public {
+    function testFuzzRegisterTypeSuccess(bytes32 typeId, bytes32 documentHash) public {
         vm.assume(typeId != TYPE);
         vm.prank(OTHER);
         registry.registerType(typeId, documentHash);
@@ -268,9 +255,7 @@ contract CredentialRegistryTest is Test {
         registry.recognise(TYPE, issuer);
     }
 
-    function testFuzzRecogniseSuccess(
-        address who
-    ) public {
+    function testFuzzRecogniseSuccess(address who) public {
         vm.assume(who != address(0) && who != issuer && who != OTHER);
         _admitAndRecognise(who);
         vm.prank(who);
@@ -278,9 +263,7 @@ contract CredentialRegistryTest is Test {
         assert(registry.isRecognised(TYPE, who) && registry.isValidFrom(who, HOLDER, TYPE));
     }
 
-    function testFuzzRecogniseNotSteward(
-        address caller
-    ) public {
+    function testFuzzRecogniseNotSteward(address caller) public {
         vm.assume(caller != issuer && caller != address(0) && caller != OTHER);
         registry.admitIssuer(caller, 0);
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotSteward.selector, TYPE, caller));
@@ -329,9 +312,7 @@ contract CredentialRegistryTest is Test {
         registry.withdrawRecognition(TYPE, OTHER);
     }
 
-    function testFuzzWithdrawRecognitionSuccess(
-        address who
-    ) public {
+    function testFuzzWithdrawRecognitionSuccess(address who) public {
         vm.assume(who != address(0) && who != issuer && who != OTHER);
         _admitAndRecognise(who);
         vm.prank(who);
@@ -341,9 +322,7 @@ contract CredentialRegistryTest is Test {
         assert(!registry.isValid(HOLDER, TYPE) && !registry.isRecognised(TYPE, who));
     }
 
-    function testFuzzWithdrawRecognitionNotSteward(
-        address caller
-    ) public {
+    function testFuzzWithdrawRecognitionNotSteward(address caller) public {
         vm.assume(caller != issuer);
         _recognise();
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotSteward.selector, TYPE, caller));
@@ -433,11 +412,7 @@ contract CredentialRegistryTest is Test {
         registry.issue(HOLDER, TYPE, until + 1);
     }
 
-    function testFuzzIssueSuccess(
-        address holder,
-        bytes32 typeId,
-        uint64 end
-    ) public {
+    function testFuzzIssueSuccess(address holder, bytes32 typeId, uint64 end) public {
         vm.assume(holder != address(0) && typeId != TYPE);
         end = uint64(bound(end, now64() + 1, now64() + registry.MAX_VALIDITY()));
         vm.prank(OTHER);
@@ -450,19 +425,14 @@ contract CredentialRegistryTest is Test {
         assert(!registry.isValid(holder, typeId));
     }
 
-    function testFuzzIssueExpiryOutOfRange(
-        uint64 end,
-        bool late
-    ) public {
+    function testFuzzIssueExpiryOutOfRange(uint64 end, bool late) public {
         uint64 latest = now64() + registry.MAX_VALIDITY();
         end = uint64(late ? bound(end, latest + 1, type(uint64).max) : bound(end, 0, now64()));
         _expectExpiryOutOfRange(end);
         _issue(end);
     }
 
-    function testFuzzIssueNotAdmitted(
-        address caller
-    ) public {
+    function testFuzzIssueNotAdmitted(address caller) public {
         vm.assume(caller != issuer && caller != OTHER);
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotAdmitted.selector, caller));
         vm.prank(caller);
@@ -514,9 +484,7 @@ contract CredentialRegistryTest is Test {
         registry.issueBatch(_people(1), TYPE, 0);
     }
 
-    function testFuzzIssueBatchSuccess(
-        uint8 count
-    ) public {
+    function testFuzzIssueBatchSuccess(uint8 count) public {
         address[] memory holders = _people(bound(count, 1, registry.MAX_BATCH()));
         vm.prank(issuer);
         registry.issueBatch(holders, TYPE, until);
@@ -628,12 +596,9 @@ contract CredentialRegistryTest is Test {
         assert(registry.offerDigest(issuer, HOLDER, TYPE, until, 5) == expected);
     }
 
-    function testFuzzIssueBySignatureSuccess(
-        uint256 key,
-        address holder,
-        uint64 end,
-        uint64 deadline
-    ) public {
+    function testFuzzIssueBySignatureSuccess(uint256 key, address holder, uint64 end, uint64 deadline)
+        public
+    {
         key = bound(key, 1, type(uint128).max);
         address signer = vm.addr(key);
         vm.assume(holder != address(0) && signer != issuer && signer.code.length == 0);
@@ -645,11 +610,7 @@ contract CredentialRegistryTest is Test {
         assert(registry.isValidFrom(signer, holder, TYPE));
     }
 
-    function testFuzzIssueBySignatureBadSignature(
-        address holder,
-        uint64 end,
-        uint64 deadline
-    ) public {
+    function testFuzzIssueBySignatureBadSignature(address holder, uint64 end, uint64 deadline) public {
         // A signature over one offer opens no other.
         vm.assume(holder != address(0));
         end = uint64(bound(end, now64() + 1, now64() + registry.MAX_VALIDITY()));
@@ -718,27 +679,21 @@ contract CredentialRegistryTest is Test {
         _expectCredential(0, ICredentialRegistry.CredentialState.None, 0);
     }
 
-    function testFuzzRevokeSuccess(
-        uint8 reason
-    ) public {
+    function testFuzzRevokeSuccess(uint8 reason) public {
         reason = uint8(bound(reason, 0, 10));
         _issue(until);
         _revoke(reason);
         assert(!registry.isValid(HOLDER, TYPE));
     }
 
-    function testFuzzRevokeUnknownReason(
-        uint8 reason
-    ) public {
+    function testFuzzRevokeUnknownReason(uint8 reason) public {
         reason = uint8(bound(reason, 11, 255));
         _issue(until);
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.UnknownReason.selector, reason));
         _revoke(reason);
     }
 
-    function testFuzzRevokeNotActive(
-        address caller
-    ) public {
+    function testFuzzRevokeNotActive(address caller) public {
         vm.assume(caller != issuer);
         _issue(until);
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotActive.selector, caller, HOLDER, TYPE));
@@ -775,9 +730,7 @@ contract CredentialRegistryTest is Test {
         registry.renounce(address(0), TYPE);
     }
 
-    function testFuzzRenounceSuccess(
-        address holder
-    ) public {
+    function testFuzzRenounceSuccess(address holder) public {
         vm.assume(holder != address(0));
         vm.prank(issuer);
         registry.issue(holder, TYPE, until);
@@ -786,9 +739,7 @@ contract CredentialRegistryTest is Test {
         assert(!registry.isValid(holder, TYPE));
     }
 
-    function testFuzzRenounceNotActive(
-        address caller
-    ) public {
+    function testFuzzRenounceNotActive(address caller) public {
         vm.assume(caller != HOLDER);
         _issue(until);
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotActive.selector, issuer, caller, TYPE));
@@ -837,27 +788,19 @@ contract CredentialRegistryTest is Test {
         vm.assertTrue(used < 80_000, "isValid is not bounded as promised");
     }
 
-    function testFuzzIsValidNeverReverts(
-        address holder,
-        bytes32 typeId,
-        address from
-    ) public view {
+    function testFuzzIsValidNeverReverts(address holder, bytes32 typeId, address from) public view {
         assert(!registry.isValid(holder, typeId));
         assert(!registry.isValidFrom(from, holder, typeId));
     }
 
     // --- verbs ---
 
-    function _issue(
-        uint64 end
-    ) private {
+    function _issue(uint64 end) private {
         vm.prank(issuer);
         registry.issue(HOLDER, TYPE, end);
     }
 
-    function _issueAs(
-        address who
-    ) private {
+    function _issueAs(address who) private {
         _admitAndRecognise(who);
         vm.prank(who);
         registry.issue(HOLDER, TYPE, until);
@@ -868,40 +811,27 @@ contract CredentialRegistryTest is Test {
         registry.recognise(TYPE, OTHER);
     }
 
-    function _admitAndRecognise(
-        address who
-    ) private {
+    function _admitAndRecognise(address who) private {
         registry.admitIssuer(who, 0);
         vm.prank(issuer);
         registry.recognise(TYPE, who);
     }
 
-    function _revoke(
-        uint8 reason
-    ) private {
+    function _revoke(uint8 reason) private {
         vm.prank(issuer);
         registry.revoke(HOLDER, TYPE, reason);
     }
 
-    function _offer(
-        uint256 key,
-        uint64 end,
-        uint64 deadline
-    ) private view returns (bytes memory) {
+    function _offer(uint256 key, uint64 end, uint64 deadline) private view returns (bytes memory) {
         return _sign(key, registry.offerDigest(issuer, HOLDER, TYPE, end, deadline));
     }
 
-    function _sign(
-        uint256 key,
-        bytes32 digest
-    ) private pure returns (bytes memory) {
+    function _sign(uint256 key, bytes32 digest) private pure returns (bytes memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
         return abi.encodePacked(r, s, v);
     }
 
-    function _people(
-        uint256 count
-    ) private pure returns (address[] memory people) {
+    function _people(uint256 count) private pure returns (address[] memory people) {
         people = new address[](count);
         for (uint256 i; i < count; ++i) {
             people[i] = person(1000 + i);
@@ -912,18 +842,15 @@ contract CredentialRegistryTest is Test {
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.BadSignature.selector, issuer));
     }
 
-    function _expectExpiryOutOfRange(
-        uint64 end
-    ) private {
+    function _expectExpiryOutOfRange(uint64 end) private {
         uint64 latest = now64() + registry.MAX_VALIDITY();
         vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.ExpiryOutOfRange.selector, end, latest));
     }
 
-    function _expectCredential(
-        uint64 end,
-        ICredentialRegistry.CredentialState state,
-        uint32 version
-    ) private view {
+    function _expectCredential(uint64 end, ICredentialRegistry.CredentialState state, uint32 version)
+        private
+        view
+    {
         (uint64 recordedEnd, ICredentialRegistry.CredentialState recordedState, uint32 recordedVersion) =
             registry.credentialOf(issuer, HOLDER, TYPE);
         assert(recordedEnd == end && recordedState == state && recordedVersion == version);

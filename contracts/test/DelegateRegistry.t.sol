@@ -49,11 +49,7 @@ contract DelegateRegistryTest is Test {
         registry.setDelegate(KEY, latest + 1);
     }
 
-    function testFuzzSetDelegateSuccess(
-        address wallet,
-        bytes32 key,
-        uint64 until
-    ) public {
+    function testFuzzSetDelegateSuccess(address wallet, bytes32 key, uint64 until) public {
         vm.assume(key != 0);
         until = uint64(bound(until, 0, now64() + registry.MAX_DELEGATION()));
         vm.prank(wallet);
@@ -61,9 +57,7 @@ contract DelegateRegistryTest is Test {
         assert(registry.delegateUntil(wallet, key) == until);
     }
 
-    function testFuzzSetDelegateTooFarAhead(
-        uint64 until
-    ) public {
+    function testFuzzSetDelegateTooFarAhead(uint64 until) public {
         uint64 latest = now64() + registry.MAX_DELEGATION();
         until = uint64(bound(until, latest + 1, type(uint64).max));
         vm.expectRevert(abi.encodeWithSelector(IDelegateRegistry.TooFarAhead.selector, until, latest));
@@ -107,10 +101,7 @@ contract DelegateRegistryTest is Test {
         registry.revokeBefore(milliseconds);
     }
 
-    function testFuzzRevokeBeforeSuccess(
-        uint64 first,
-        uint64 second
-    ) public {
+    function testFuzzRevokeBeforeSuccess(uint64 first, uint64 second) public {
         uint64 latest = now64() + registry.MAX_AHEAD();
         first = uint64(bound(first, 1, latest - 1));
         second = uint64(bound(second, first + 1, latest));
@@ -121,10 +112,7 @@ contract DelegateRegistryTest is Test {
         assert(registry.delegateUntil(address(this), KEY) == 0);
     }
 
-    function testFuzzRevokeBeforeNotLater(
-        uint64 first,
-        uint64 second
-    ) public {
+    function testFuzzRevokeBeforeNotLater(uint64 first, uint64 second) public {
         first = uint64(bound(first, 1, now64() + registry.MAX_AHEAD()));
         second = uint64(bound(second, 0, first));
         registry.revokeBefore(first);

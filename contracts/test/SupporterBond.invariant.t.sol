@@ -28,49 +28,30 @@ contract BondActors is Test {
     uint256 public forced;
     uint256 public claims;
 
-    constructor(
-        SupporterBond target
-    ) {
+    constructor(SupporterBond target) {
         TARGET = target;
     }
 
-    function someone(
-        uint256 seed
-    ) public pure returns (address) {
+    function someone(uint256 seed) public pure returns (address) {
         return person(1 + (seed % PEOPLE));
     }
 
-    function bond(
-        uint256 who,
-        uint96 amount
-    ) external {
+    function bond(uint256 who, uint96 amount) external {
         _act(someone(who), bound(amount, 0, 10 ether), abi.encodeCall(TARGET.bond, ()));
     }
 
-    function bondFor(
-        uint256 who,
-        uint256 whom,
-        uint96 amount
-    ) external {
+    function bondFor(uint256 who, uint256 whom, uint96 amount) external {
         _act(someone(who), bound(amount, 0, 10 ether), abi.encodeCall(TARGET.bondFor, (someone(whom))));
     }
 
-    function queueExit(
-        uint256 who,
-        uint128 amount
-    ) external {
+    function queueExit(uint256 who, uint128 amount) external {
         uint256 own = TARGET.ownBondOf(someone(who));
         _act(
             someone(who), 0, abi.encodeCall(TARGET.queueExit, (uint128(bound(amount, 0, own + own / 8 + 1))))
         );
     }
 
-    function queueSponsoredExit(
-        uint256 who,
-        uint256 whom,
-        uint256 funder,
-        uint128 amount
-    ) external {
+    function queueSponsoredExit(uint256 who, uint256 whom, uint256 funder, uint128 amount) external {
         uint256 part = TARGET.sponsoredBy(someone(whom), someone(funder));
         uint128 wanted = uint128(bound(amount, 0, part + part / 8 + 1));
         _act(
@@ -80,49 +61,31 @@ contract BondActors is Test {
         );
     }
 
-    function claim(
-        uint256 who,
-        uint256 exitId
-    ) external {
+    function claim(uint256 who, uint256 exitId) external {
         _act(someone(who), 0, abi.encodeCall(TARGET.claim, (bound(exitId, 0, lastExit + 1))));
     }
 
-    function claimTo(
-        uint256 who,
-        uint256 whom,
-        uint256 exitId
-    ) external {
+    function claimTo(uint256 who, uint256 whom, uint256 exitId) external {
         address payable receiver = payable(someone(whom));
         _act(someone(who), 0, abi.encodeCall(TARGET.claimTo, (bound(exitId, 0, lastExit + 1), receiver)));
     }
 
-    function send(
-        uint256 who,
-        uint96 amount
-    ) external {
+    function send(uint256 who, uint96 amount) external {
         _act(someone(who), amount, "");
     }
 
     /// @notice Coin that arrives without a call, as from a block's fees.
-    function force(
-        uint96 amount
-    ) external {
+    function force(uint96 amount) external {
         amount = uint96(bound(amount, 1, 1 ether));
         forced += amount;
         vm.deal(address(TARGET), address(TARGET).balance + amount);
     }
 
-    function wait(
-        uint32 time
-    ) external {
+    function wait(uint32 time) external {
         vm.warp(block.timestamp + bound(time, 1, 60 days));
     }
 
-    function _act(
-        address who,
-        uint256 value,
-        bytes memory call
-    ) private {
+    function _act(address who, uint256 value, bytes memory call) private {
         vm.deal(who, who.balance + value);
         vm.recordLogs();
         vm.prank(who);
@@ -133,9 +96,7 @@ contract BondActors is Test {
         _fold(logs[0]);
     }
 
-    function _fold(
-        Vm.Log memory log
-    ) private {
+    function _fold(Vm.Log memory log) private {
         address supporter = address(uint160(uint256(log.topics[1])));
         if (log.topics[0] == ISupporterBond.Bonded.selector) {
             address funder = address(uint160(uint256(log.topics[2])));

@@ -75,11 +75,7 @@ contract SupporterBondTest is Test {
         _bond(1 << 128);
     }
 
-    function testFuzzBondSuccess(
-        address supporter,
-        uint128 first,
-        uint64 second
-    ) public {
+    function testFuzzBondSuccess(address supporter, uint128 first, uint64 second) public {
         vm.assume(first > 0 && second > 0 && uint256(first) + second < 1 << 128);
         vm.assume(supporter != address(target));
         vm.deal(supporter, uint256(first) + second);
@@ -120,11 +116,7 @@ contract SupporterBondTest is Test {
         target.bondFor(SUPPORTER);
     }
 
-    function testFuzzBondForSuccess(
-        address sponsor,
-        uint96 own,
-        uint96 sponsored
-    ) public {
+    function testFuzzBondForSuccess(address sponsor, uint96 own, uint96 sponsored) public {
         vm.assume(own > 0 && sponsored > 0 && sponsor != SUPPORTER && sponsor != address(target));
         vm.deal(SUPPORTER, own);
         _bond(own);
@@ -175,10 +167,7 @@ contract SupporterBondTest is Test {
         target.queueExit(type(uint96).max); // in parts it goes
     }
 
-    function testFuzzQueueExitSuccess(
-        uint96 bonded,
-        uint96 amount
-    ) public {
+    function testFuzzQueueExitSuccess(uint96 bonded, uint96 amount) public {
         vm.assume(bonded > 0);
         amount = uint96(bound(amount, 1, bonded));
         vm.deal(SUPPORTER, bonded);
@@ -189,10 +178,7 @@ contract SupporterBondTest is Test {
         assert(target.exitingOf(SUPPORTER) == amount);
     }
 
-    function testFuzzQueueExitInsufficientBond(
-        uint96 bonded,
-        uint128 amount
-    ) public {
+    function testFuzzQueueExitInsufficientBond(uint96 bonded, uint128 amount) public {
         vm.assume(bonded > 0);
         amount = uint128(bound(amount, uint256(bonded) + 1, type(uint128).max));
         vm.deal(SUPPORTER, bonded);
@@ -251,10 +237,7 @@ contract SupporterBondTest is Test {
         target.queueSponsoredExit(SUPPORTER, SPONSOR, 0);
     }
 
-    function testFuzzQueueSponsoredExitSuccess(
-        uint96 sponsored,
-        uint96 amount
-    ) public {
+    function testFuzzQueueSponsoredExitSuccess(uint96 sponsored, uint96 amount) public {
         vm.assume(sponsored > 0);
         amount = uint96(bound(amount, 1, sponsored));
         vm.deal(SPONSOR, sponsored);
@@ -267,9 +250,7 @@ contract SupporterBondTest is Test {
         assert(target.bondOf(SUPPORTER) == sponsored - amount);
     }
 
-    function testFuzzQueueSponsoredExitNotParty(
-        address caller
-    ) public {
+    function testFuzzQueueSponsoredExitNotParty(address caller) public {
         vm.assume(caller != SUPPORTER && caller != SPONSOR);
         _bondFor(1 ether);
         vm.expectRevert(abi.encodeWithSelector(ISupporterBond.NotParty.selector, SUPPORTER, SPONSOR, caller));
@@ -334,10 +315,7 @@ contract SupporterBondTest is Test {
         assert(target.exitingOf(address(greedy)) == 1 ether);
     }
 
-    function testFuzzClaimSuccess(
-        uint96 amount,
-        uint64 wait
-    ) public {
+    function testFuzzClaimSuccess(uint96 amount, uint64 wait) public {
         vm.assume(amount > 0);
         vm.deal(SUPPORTER, amount);
         uint256 exitId = _queued(amount);
@@ -346,9 +324,7 @@ contract SupporterBondTest is Test {
         assert(SUPPORTER.balance == amount);
     }
 
-    function testFuzzClaimTooEarly(
-        uint64 wait
-    ) public {
+    function testFuzzClaimTooEarly(uint64 wait) public {
         uint256 exitId = _queued(1 ether);
         uint64 claimableAt = now64() + DELAY;
         vm.warp(block.timestamp + bound(wait, 0, DELAY - 1));
@@ -394,10 +370,7 @@ contract SupporterBondTest is Test {
         target.claimTo(1, payable(address(0)));
     }
 
-    function testFuzzClaimToSuccess(
-        uint160 receiver,
-        uint96 amount
-    ) public {
+    function testFuzzClaimToSuccess(uint160 receiver, uint96 amount) public {
         vm.assume(receiver > 0xffff && amount > 0);
         address payable to = payable(address(receiver));
         vm.assume(to.code.length == 0 && to != SUPPORTER && to != address(vm));
@@ -410,9 +383,7 @@ contract SupporterBondTest is Test {
         assert(to.balance == amount);
     }
 
-    function testFuzzClaimToNotBeneficiary(
-        address caller
-    ) public {
+    function testFuzzClaimToNotBeneficiary(address caller) public {
         vm.assume(caller != SUPPORTER);
         uint256 exitId = _queued(1 ether);
         vm.warp(block.timestamp + DELAY);
@@ -423,23 +394,17 @@ contract SupporterBondTest is Test {
 
     // --- verbs ---
 
-    function _bond(
-        uint256 amount
-    ) private {
+    function _bond(uint256 amount) private {
         vm.prank(SUPPORTER);
         target.bond{ value: amount }();
     }
 
-    function _bondFor(
-        uint256 amount
-    ) private {
+    function _bondFor(uint256 amount) private {
         vm.prank(SPONSOR);
         target.bondFor{ value: amount }(SUPPORTER);
     }
 
-    function _queued(
-        uint128 amount
-    ) private returns (uint256) {
+    function _queued(uint128 amount) private returns (uint256) {
         _bond(amount);
         vm.prank(SUPPORTER);
         return target.queueExit(amount);

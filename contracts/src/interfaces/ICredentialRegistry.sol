@@ -103,57 +103,35 @@ interface ICredentialRegistry {
     /// @notice Admits an issuer. Governance only.
     /// @param issuer the address that will register types and issue; not zero, not admitted now
     /// @param metadataHash hash of the document that says who the issuer is
-    function admitIssuer(
-        address issuer,
-        bytes32 metadataHash
-    ) external;
+    function admitIssuer(address issuer, bytes32 metadataHash) external;
 
     /// @notice Removes an issuer at once. Governance only.
     /// @dev Its credentials never count again, also not after a later admission: what was ended for a cause must
     /// not come back by itself.
-    function removeIssuer(
-        address issuer
-    ) external;
+    function removeIssuer(address issuer) external;
 
     /// @notice Registers a type; the caller, an admitted issuer, becomes its steward for good.
     /// @param typeId any value that was not registered before
     /// @param documentHash hash of the document that defines the type
-    function registerType(
-        bytes32 typeId,
-        bytes32 documentHash
-    ) external;
+    function registerType(bytes32 typeId, bytes32 documentHash) external;
 
     /// @notice Lets another admitted issuer issue a type of the caller.
     /// @dev One step deep by construction: a recognised issuer is not the steward, so it can recognise nobody.
-    function recognise(
-        bytes32 typeId,
-        address issuer
-    ) external;
+    function recognise(bytes32 typeId, address issuer) external;
 
     /// @notice Takes a recognition back, at once.
     /// @dev Also open to a steward that was removed: taking trust back is never refused.
-    function withdrawRecognition(
-        bytes32 typeId,
-        address issuer
-    ) external;
+    function withdrawRecognition(bytes32 typeId, address issuer) external;
 
     /// @notice Issues a credential, or replaces the one that the caller issued before (also with an earlier date).
     /// @param holder who was trained; not zero
     /// @param typeId a type that the caller is steward of or recognised for
     /// @param until first second in which it counts no more; after now and within `MAX_VALIDITY`
-    function issue(
-        address holder,
-        bytes32 typeId,
-        uint64 until
-    ) external;
+    function issue(address holder, bytes32 typeId, uint64 until) external;
 
     /// @notice Issues the same type with the same end to several holders: all of them or none.
     /// @param holders between one and `MAX_BATCH` addresses
-    function issueBatch(
-        address[] calldata holders,
-        bytes32 typeId,
-        uint64 until
-    ) external;
+    function issueBatch(address[] calldata holders, bytes32 typeId, uint64 until) external;
 
     /// @notice Issues a credential that the issuer signed off chain. Anyone may bring it, commonly the holder.
     /// @dev EIP-712 struct `Offer(address issuer,address holder,bytes32 typeId,uint64 until,uint32 version,uint64
@@ -175,74 +153,46 @@ interface ICredentialRegistry {
     /// @notice Ends a credential that the caller issued. Never refused because of the caller's own standing.
     /// @param reason a CRLReason code of RFC 5280, section 5.3.1 (0 unspecified, 1 key compromise, 3 affiliation
     /// changed, 4 superseded, 5 cessation of operation, 9 privilege withdrawn); 0 to 10
-    function revoke(
-        address holder,
-        bytes32 typeId,
-        uint8 reason
-    ) external;
+    function revoke(address holder, bytes32 typeId, uint8 reason) external;
 
     /// @notice Ends a credential that the caller holds. Nobody is made to carry one.
-    function renounce(
-        address issuer,
-        bytes32 typeId
-    ) external;
+    function renounce(address issuer, bytes32 typeId) external;
 
     /// @notice Whether at least one credential of this type counts for the holder now.
     /// @dev Checks everything: the type is registered and its steward admitted; and for one credential at least:
     /// active, not expired, issued in the issuer's present admission, the issuer steward or recognised. Never
     /// reverts. Reads at most 2 + 3 * `MAX_ISSUERS` words.
-    function isValid(
-        address holder,
-        bytes32 typeId
-    ) external view returns (bool);
+    function isValid(address holder, bytes32 typeId) external view returns (bool);
 
     /// @notice The same question about one issuer's credential.
-    function isValidFrom(
-        address issuer,
-        address holder,
-        bytes32 typeId
-    ) external view returns (bool);
+    function isValidFrom(address issuer, address holder, bytes32 typeId) external view returns (bool);
 
     /// @notice What is recorded of one credential, whether or not it counts.
     /// @return until first second in which it counts no more
     /// @return state what became of it by someone's act
     /// @return version number of acts on it so far; an offer must name it
-    function credentialOf(
-        address issuer,
-        address holder,
-        bytes32 typeId
-    ) external view returns (uint64 until, CredentialState state, uint32 version);
+    function credentialOf(address issuer, address holder, bytes32 typeId)
+        external
+        view
+        returns (uint64 until, CredentialState state, uint32 version);
 
     /// @notice Every issuer that ever issued this type to this holder, in order of first issue.
-    function issuersOf(
-        address holder,
-        bytes32 typeId
-    ) external view returns (address[] memory);
+    function issuersOf(address holder, bytes32 typeId) external view returns (address[] memory);
 
     /// @notice Whether the address is an admitted issuer now, and the hash given at its last admission.
-    function issuerOf(
-        address issuer
-    ) external view returns (bool admitted, bytes32 metadataHash);
+    function issuerOf(address issuer) external view returns (bool admitted, bytes32 metadataHash);
 
     /// @notice The steward and document of a type; zeros if nobody registered it.
-    function typeOf(
-        bytes32 typeId
-    ) external view returns (address steward, bytes32 documentHash);
+    function typeOf(bytes32 typeId) external view returns (address steward, bytes32 documentHash);
 
     /// @notice Whether the steward of the type lets this issuer issue it. The steward itself is not listed.
-    function isRecognised(
-        bytes32 typeId,
-        address issuer
-    ) external view returns (bool);
+    function isRecognised(bytes32 typeId, address issuer) external view returns (bool);
 
     /// @notice What an issuer signs to offer this credential in its present version.
-    function offerDigest(
-        address issuer,
-        address holder,
-        bytes32 typeId,
-        uint64 until,
-        uint64 deadline
-    ) external view returns (bytes32);
+    function offerDigest(address issuer, address holder, bytes32 typeId, uint64 until, uint64 deadline)
+        external
+        view
+        returns (bytes32);
 
     /// @notice The longest that a credential may run from now: three years.
     function MAX_VALIDITY() external view returns (uint64);

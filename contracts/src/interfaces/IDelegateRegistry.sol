@@ -29,29 +29,19 @@ interface IDelegateRegistry {
     /// @notice Lets a key speak for the caller until a date. A date at or before now withdraws it.
     /// @param key the 32 bytes of an Ed25519 public key (RFC 8032); not zero
     /// @param until first second in which it speaks no more; within `MAX_DELEGATION`
-    function setDelegate(
-        bytes32 key,
-        uint64 until
-    ) external;
+    function setDelegate(bytes32 key, uint64 until) external;
 
     /// @notice Ends every delegation of the caller: those off chain that start before `time`, and all set here so
     /// far. Set again what should go on.
     /// @param time later than the recorded one, and no more than `MAX_AHEAD` after the block's time (a chain's
     /// clock may be behind the caller's)
-    function revokeBefore(
-        uint64 time
-    ) external;
+    function revokeBefore(uint64 time) external;
 
     /// @notice First second in which the key speaks no more; 0 if it was never set or was revoked.
-    function delegateUntil(
-        address wallet,
-        bytes32 key
-    ) external view returns (uint64);
+    function delegateUntil(address wallet, bytes32 key) external view returns (uint64);
 
     /// @notice Off-chain delegations of the wallet that start before this second are dead.
-    function revokedBefore(
-        address wallet
-    ) external view returns (uint64);
+    function revokedBefore(address wallet) external view returns (uint64);
 
     /// @notice The longest that a delegation set here may run from now: one year.
     function MAX_DELEGATION() external view returns (uint64);

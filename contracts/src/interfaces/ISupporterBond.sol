@@ -57,63 +57,44 @@ interface ISupporterBond {
 
     /// @notice Puts down what is sent, for a supporter. It stays the caller's: it returns to the caller on exit.
     /// @dev Nobody is asked. It gives the sender no say over the supporter, and the supporter may send it back.
-    function bondFor(
-        address supporter
-    ) external payable;
+    function bondFor(address supporter) external payable;
 
     /// @notice Takes out part of what the caller put down for themselves.
     /// @param amount wei; at most `ownBondOf`
     /// @return exitId number to claim with
-    function queueExit(
-        uint128 amount
-    ) external returns (uint256 exitId);
+    function queueExit(uint128 amount) external returns (uint256 exitId);
 
     /// @notice Takes out part of what a funder put down for a supporter; it returns to the funder.
     /// @dev The funder calls to end the sponsorship, the supporter to send the coin back.
     /// @param amount wei; at most `sponsoredBy(supporter, funder)`
     /// @return exitId number to claim with
-    function queueSponsoredExit(
-        address supporter,
-        address funder,
-        uint128 amount
-    ) external returns (uint256 exitId);
+    function queueSponsoredExit(address supporter, address funder, uint128 amount)
+        external
+        returns (uint256 exitId);
 
     /// @notice Pays a matured exit to its beneficiary. Anyone may call.
-    function claim(
-        uint256 exitId
-    ) external;
+    function claim(uint256 exitId) external;
 
     /// @notice Pays a matured exit to another receiver: for a beneficiary that cannot be paid itself.
-    function claimTo(
-        uint256 exitId,
-        address payable receiver
-    ) external;
+    function claimTo(uint256 exitId, address payable receiver) external;
 
     /// @notice Wei in the bond of a supporter, own and sponsored; open exits are not counted.
-    function bondOf(
-        address supporter
-    ) external view returns (uint256);
+    function bondOf(address supporter) external view returns (uint256);
 
     /// @notice Wei that the supporter put down for themselves.
-    function ownBondOf(
-        address supporter
-    ) external view returns (uint256);
+    function ownBondOf(address supporter) external view returns (uint256);
 
     /// @notice Wei that a funder put down for a supporter; 0 where both are the same.
-    function sponsoredBy(
-        address supporter,
-        address funder
-    ) external view returns (uint256);
+    function sponsoredBy(address supporter, address funder) external view returns (uint256);
 
     /// @notice Wei that left the bond of a supporter and was not paid yet.
-    function exitingOf(
-        address supporter
-    ) external view returns (uint256);
+    function exitingOf(address supporter) external view returns (uint256);
 
     /// @notice An open exit; zeros if there is none of that number or it was paid.
-    function exitOf(
-        uint256 exitId
-    ) external view returns (address supporter, address beneficiary, uint256 amount, uint64 claimableAt);
+    function exitOf(uint256 exitId)
+        external
+        view
+        returns (address supporter, address beneficiary, uint256 amount, uint64 claimableAt);
 
     /// @notice Seconds between queueing and claiming; never changes.
     function EXIT_DELAY() external view returns (uint64);

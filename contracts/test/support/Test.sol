@@ -7,19 +7,13 @@ abstract contract Test {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
     /// @notice Folds `x` into [low, high].
-    function bound(
-        uint256 x,
-        uint256 low,
-        uint256 high
-    ) internal pure returns (uint256) {
+    function bound(uint256 x, uint256 low, uint256 high) internal pure returns (uint256) {
         if (low == 0 && high == type(uint256).max) return x;
         return low + (x % (high - low + 1));
     }
 
     /// @notice An address without code that is neither zero nor a precompile.
-    function person(
-        uint256 number
-    ) internal pure returns (address) {
+    function person(uint256 number) internal pure returns (address) {
         // forge-lint: disable-next-line(unsafe-typecast)
         return address(uint160(0xBEEF00000000 + number));
     }

@@ -10,53 +10,19 @@ interface Vm {
         address emitter;
     }
 
-    function addr(
-        uint256 privateKey
-    ) external pure returns (address);
-    function assertEq(
-        uint256 left,
-        uint256 right,
-        string calldata why
-    ) external pure;
-    function assertTrue(
-        bool condition,
-        string calldata why
-    ) external pure;
-    function assume(
-        bool condition
-    ) external pure;
-    function cool(
-        address target
-    ) external;
-    function deal(
-        address account,
-        uint256 balance
-    ) external;
-    function etch(
-        address target,
-        bytes calldata code
-    ) external;
-    function expectEmit(
-        address emitter
-    ) external;
-    function expectRevert(
-        bytes calldata revertData
-    ) external;
+    function addr(uint256 privateKey) external pure returns (address);
+    function assertEq(uint256 left, uint256 right, string calldata why) external pure;
+    function assertTrue(bool condition, string calldata why) external pure;
+    function assume(bool condition) external pure;
+    function cool(address target) external;
+    function deal(address account, uint256 balance) external;
+    function etch(address target, bytes calldata code) external;
+    function expectEmit(address emitter) external;
+    function expectRevert(bytes calldata revertData) external;
     function getRecordedLogs() external returns (Log[] memory logs);
-    function prank(
-        address caller
-    ) external;
+    function prank(address caller) external;
     function recordLogs() external;
-    function sign(
-        uint256 privateKey,
-        bytes32 digest
-    ) external pure returns (uint8 v, bytes32 r, bytes32 s);
-    function store(
-        address target,
-        bytes32 slot,
-        bytes32 value
-    ) external;
-    function warp(
-        uint256 timestamp
-    ) external;
+    function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function store(address target, bytes32 slot, bytes32 value) external;
+    function warp(uint256 timestamp) external;
 }

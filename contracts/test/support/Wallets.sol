@@ -7,16 +7,11 @@ import { ISupporterBond } from "../../src/interfaces/ISupporterBond.sol";
 contract SigningWallet {
     address private immutable KEY;
 
-    constructor(
-        address key
-    ) {
+    constructor(address key) {
         KEY = key;
     }
 
-    function isValidSignature(
-        bytes32 digest,
-        bytes calldata signature
-    ) external view returns (bytes4) {
+    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
         (bytes32 r, bytes32 s, uint8 v) = abi.decode(signature, (bytes32, bytes32, uint8));
         return ecrecover(digest, v, r, s) == KEY ? this.isValidSignature.selector : bytes4(0);
     }
@@ -24,18 +19,11 @@ contract SigningWallet {
 
 /// @notice A funder that cannot be paid.
 contract RefusingFunder {
-    function bondFor(
-        ISupporterBond target,
-        address supporter
-    ) external payable {
+    function bondFor(ISupporterBond target, address supporter) external payable {
         target.bondFor{ value: msg.value }(supporter);
     }
 
-    function claimTo(
-        ISupporterBond target,
-        uint256 exitId,
-        address payable receiver
-    ) external {
+    function claimTo(ISupporterBond target, uint256 exitId, address payable receiver) external {
         target.claimTo(exitId, receiver);
     }
 }
@@ -47,9 +35,7 @@ contract GreedyFunder {
     bytes public refusal;
     uint256 public nextExit;
 
-    constructor(
-        ISupporterBond target
-    ) {
+    constructor(ISupporterBond target) {
         TARGET = target;
     }
 
@@ -57,16 +43,12 @@ contract GreedyFunder {
         TARGET.bond{ value: msg.value }();
     }
 
-    function queueExit(
-        uint128 amount
-    ) external returns (uint256) {
+    function queueExit(uint128 amount) external returns (uint256) {
         return TARGET.queueExit(amount);
     }
 
     /// @notice Which exit to claim from inside the payment.
-    function aim(
-        uint256 exitId
-    ) external {
+    function aim(uint256 exitId) external {
         nextExit = exitId;
     }
 
