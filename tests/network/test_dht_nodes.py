@@ -49,7 +49,7 @@ async def dhts(
     async with AsyncExitStack() as stack:
         made = []
         for number in range(count):
-            host = await stack.enter_async_context(a_host(name=f"dht {number}"))
+            host = await stack.enter_async_context(a_host(name=f"dht {count} {number}"))
             opened = open_dht(host, settings, validate=rules.validate, select=rules.select)
             made.append((host, await stack.enter_async_context(opened)))
         with trio.fail_after(PATIENCE):
@@ -210,3 +210,28 @@ async def test_a_value_under_a_foreign_namespace_is_refused_by_the_server() -> N
             with pytest.raises(Exception):  # noqa: B017 - reset or closed, as the muxer has it
                 await channel.receive()
         assert made[0][1].statistics()["values"] == 0
+
+
+async def test_what_was_said_before_anybody_listened_is_said_again_soon() -> None:
+    settings = DhtSettings(retell_seconds=0.3)
+    async with dhts(1, settings=settings) as early, dhts(4) as made, patient():
+        host, dht = early[0]
+        assert await dht.put(key_for("early"), b"1:x") == 0
+        assert await dht.provide(SHARD) == 0
+        await host.connect(made[0][0].addrs()[0])
+        while True:
+            if await made[3][1].get(key_for("early")) and await made[3][1].find_providers(SHARD):
+                return
+            await trio.sleep(0.1)
+
+
+async def test_a_node_that_joins_fills_its_table_by_itself() -> None:
+    rules = Rules()
+    async with (
+        dhts(5) as made,
+        patient(),
+        a_host() as host,
+        open_dht(host, validate=rules.validate, select=rules.select) as late,
+    ):
+        await host.connect(made[0][0].addrs()[0])
+        await late.wait_peers(5)

@@ -45,6 +45,8 @@ NAMESPACE = "warm"
 IDENTIFY_SECONDS = 15.0
 """How long a new peer may take to say what it serves."""
 ADDRS_TRIED = 3
+ENOUGH = 3
+"""Nodes that should have heard a value or a claim; below that it is told again soon, not at the next period."""
 
 log = logging.getLogger("warmline.net")
 
@@ -60,6 +62,8 @@ class DhtSettings:
     query_seconds: float = 10.0
     lookup_seconds: float = 60.0
     refresh_seconds: float = 600.0
+    retell_seconds: float = 5.0
+    """Between attempts to tell what fewer than three nodes have heard, as when this node has only just started."""
     republish_seconds: float = 3600.0
     provide_seconds: float = 1800.0
     provider_lifetime: float = 3 * 3600.0
@@ -92,6 +96,7 @@ class Dht:
         self._table = self._kad.routing_table
         self._own_values: dict[str, bytes] = {}
         self._own_content: set[bytes] = set()
+        self._poorly: set[bytes] = set()
         self._changed = trio.Event()
 
     # --- values ---
@@ -217,6 +222,10 @@ class Dht:
         async with trio.open_nursery() as nursery:
             for contact in found.closest:
                 nursery.start_soon(tell, contact)
+        if took < min(ENOUGH, max(1, self._table.size())):
+            self._poorly.add(key)
+        else:
+            self._poorly.discard(key)
         return took
 
     async def _ask(self, contact: Contact, message: KadMessage) -> KadMessage:
@@ -273,11 +282,13 @@ class Dht:
         identity = ID.from_string(peer)
         peerstore: Any = self._host.raw.get_peerstore()
         with trio.move_on_after(IDENTIFY_SECONDS):
+            pause = 0.05
             while self._host.is_connected(peer):
                 if PROTOCOL in _protocols(peerstore, identity):
                     await self._admit(identity)
                     return
-                await trio.sleep(0.1)  # identify has no event to wait for
+                await trio.sleep(pause)  # identify has no event to wait for
+                pause = min(2 * pause, 2.0)
 
     async def _admit(self, peer: ID) -> None:
         with trio.move_on_after(self._settings.query_seconds):  # a full bucket pings its oldest peer
@@ -307,6 +318,19 @@ class Dht:
         """Claim our content again."""
         for content in sorted(self._own_content):
             await self.provide(content)
+
+    async def retell(self) -> None:
+        """Tell again what too few have heard, once there is anybody to tell."""
+        values = {key.encode(): key for key in self._own_values}
+        self._poorly &= values.keys() | self._own_content
+        for key in sorted(self._poorly) if self._table.size() else ():
+            if key in self._own_content:
+                await self.provide(key)
+            elif self._valid(values[key], self._own_values[values[key]]):
+                await self._put(values[key], self._own_values[values[key]])
+            else:
+                self.drop(values[key])
+        await trio.lowlevel.checkpoint()
 
     async def sweep(self) -> None:
         """Drop expired values and claims."""
@@ -338,8 +362,10 @@ async def open_dht(
         for peer in host.peers():
             changed(peer, True)
         nursery.start_soon(_meet_all, dht, receive, nursery)
+        nursery.start_soon(_fill, dht)
         for period, work in (
             (settings.refresh_seconds, dht.refresh),
+            (settings.retell_seconds, dht.retell),
             (settings.republish_seconds, dht.republish),
             (settings.provide_seconds, dht.provide_again),
             (settings.sweep_seconds, dht.sweep),
@@ -358,13 +384,25 @@ async def _meet_all(dht: Dht, receive: trio.MemoryReceiveChannel[str], nursery: 
         nursery.start_soon(dht.meet, peer)
 
 
+async def _fill(dht: Dht) -> None:
+    """The first look around, as soon as one peer is known, and two more while the network is being met."""
+    await dht.wait_peers(1)
+    for pause in (2.0, 15.0, 0.0):
+        await _supervised(dht.refresh)
+        await trio.sleep(pause)
+
+
 async def _every(period: float, work: Callable[[], Awaitable[None]], host: Libp2pHost) -> None:
     while True:
         await trio.sleep(period * host.rng.uniform(0.9, 1.1))
-        try:
-            await work()
-        except Exception:  # supervised: a failed round is tried again in the next
-            log.exception("a DHT round failed")
+        await _supervised(work)
+
+
+async def _supervised(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:  # supervised: a failed round is tried again in the next
+        log.exception("a DHT round failed")
 
 
 def _protocols(peerstore: Any, peer: ID) -> list[str]:

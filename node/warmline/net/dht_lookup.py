@@ -58,7 +58,8 @@ async def exchange(channel: Channel, message: KadMessage, *, deadline: float) ->
         await channel.send(encode_kad(message), deadline=deadline)
         return decode_kad(await channel.receive(deadline=deadline))
     finally:
-        await channel.abort()
+        with trio.CancelScope(shield=True), trio.move_on_after(2):
+            await channel.abort()
 
 
 FRAME_MAX = limits.KAD_MESSAGE_MAX
