@@ -11,7 +11,7 @@ import trio
 
 from support.hosts import PATIENCE, Ready, a_host, key_of, raw_stream
 from support.processes import Child, running
-from support.queues import DOOR, HandClock, HostPath, Owner, a_service, a_store, cell
+from support.queues import HandClock, HostPath, Owner, a_service, a_store, cell
 from warmline.client.queues import QueueClient
 from warmline.env import SystemClock, SystemRng
 from warmline.services.queues import open_queues
@@ -19,7 +19,7 @@ from warmline_protocol.codec import encode, frame, uvarint
 from warmline_protocol.errors import RefusedError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.limits import QUEUE_FRAME_MAX
-from warmline_protocol.queue.messages import PROTOCOL, QUEUE, Append, Challenge, Follow, Taken
+from warmline_protocol.queue.messages import DOOR, PROTOCOL, QUEUE, Append, Challenge, Follow, Taken
 from warmline_protocol.wire import to_wire
 
 TURNS = 4

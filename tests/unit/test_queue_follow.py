@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,7 +124,7 @@ async def test_a_node_that_falls_silent_is_noticed(autojump_clock: MockClock) ->
                 await trio.sleep_forever()
                 raise AssertionError
 
-            cells._channel._stream.read = lambda size: nothing()  # type: ignore[method-assign,assignment]
+            cells._channel._stream.read = lambda size: nothing()  # type: ignore[method-assign]
             began = trio.current_time()
             with pytest.raises(UnreachableError):
                 await cells.__anext__()
@@ -143,7 +146,9 @@ async def test_a_reader_who_sleeps_is_sent_no_more_than_the_window(autojump_cloc
             assert len(sent) == FOLLOW_WINDOW
 
 
-async def test_a_cell_that_lands_while_the_store_is_asked(autojump_clock: MockClock) -> None:
+async def test_a_cell_that_lands_while_the_store_is_asked(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The store said "nothing more", and by then there was: the follower must look again, not sleep."""
     async with a_world() as world:
         made = await world.client.create(OWNER, send_key=SEND)
@@ -156,7 +161,7 @@ async def test_a_cell_that_lands_while_the_store_is_asked(autojump_clock: MockCl
                 await world.client.append(made.queue, [landing], send_key=SEND)
             return batch
 
-        world.service._read = read_and_then_append  # type: ignore[method-assign]
+        monkeypatch.setattr(world.service, "_read", read_and_then_append)
         began = trio.current_time()
         async with world.client.follow(made.queue, owner=OWNER) as cells:
             assert await world.take(cells, 3) == [cell(1), cell(2), cell(3)]
@@ -232,7 +237,7 @@ async def test_who_may_follow(autojump_clock: MockClock) -> None:
         made = await world.client.create(OWNER, send_key=SEND)
         for wrong in ({"owner": SigningKey(b"m" * 32)}, {"read_key": SEND}, {}):
             with pytest.raises(RefusedError) as caught:
-                async with world.client.follow(made.queue, **wrong):  # type: ignore[arg-type]
+                async with world.client.follow(made.queue, **wrong):
                     pass
             assert caught.value.code == "denied"
 
@@ -283,6 +288,33 @@ async def test_the_client_pays_at_a_crowded_door(autojump_clock: MockClock) -> N
         world.service._entry_of = lambda channel: "a third"
         await world.client.aclose()
         assert (await world.client.append(door.queue, [cell(3)])).seq == 4
+
+
+async def test_a_thousand_idle_followers_cost_little(autojump_clock: MockClock) -> None:
+    """Both ends of the stream in memory and the client are in the figure, a libp2p connection is not."""
+    async with a_world() as world:
+        made = [await world.client.create(SigningKey(bytes([n] * 32)), send_key=SEND, cap=1) for n in range(20)]
+        world.service._followers._most_per_queue = 50
+        before = resident()
+        async with AsyncExitStack() as stack:
+            for n in range(1000):
+                client = QueueClient(world.path, run_blocking=run_inline)
+                owner = SigningKey(bytes([n % 20] * 32))
+                await stack.enter_async_context(client.follow(made[n % 20].queue, owner=owner))
+            assert world.service.statistics().followers == 1000
+            with pytest.raises(RefusedError) as caught:
+                await stack.enter_async_context(world.client.follow(made[0].queue, owner=SigningKey(bytes(32))))
+            assert caught.value.code == "busy"
+            assert (resident() - before) / 1000 < 64 * 1024
+        await wait_all_tasks_blocked()
+        assert world.service.statistics().followers == 0
+
+
+def resident() -> int:
+    """Bytes of memory this process holds; Linux counts them in pages."""
+    gc.collect()
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
 
 
 async def test_a_node_that_breaks_its_chain_is_caught(autojump_clock: MockClock) -> None:

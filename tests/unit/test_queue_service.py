@@ -333,14 +333,14 @@ async def test_a_crowded_door_asks_for_work() -> None:
             await door.receipt(cell(n), entry=f"e{n}")
         asked = await door.append(cell("next"), entry="e5")
         assert isinstance(asked, WorkNeeded)
-        paid = {"challenge": asked.challenge, "work": solve(asked.challenge, cell("next"), asked.bits)}
-        forged = {"challenge": b"x" * 32, "work": solve(b"x" * 32, cell("next"), asked.bits)}
+        paid: dict[str, Any] = {"challenge": asked.challenge, "work": solve(asked.challenge, cell("next"), asked.bits)}
+        forged: dict[str, Any] = {"challenge": b"x" * 32, "work": solve(b"x" * 32, cell("next"), asked.bits)}
         assert isinstance(await door.append(cell("next"), entry="e5", **forged), WorkNeeded)
         assert isinstance(await door.append(cell("other"), entry="e5", **paid), WorkNeeded)
         assert isinstance(await door.append(cell("next"), entry="e5", **paid), Receipt)
         assert isinstance(await door.append(cell("next"), entry="e6", **paid), WorkNeeded)  # paid once
         clock.now_ms += 2 * WORK_WINDOW_MS
-        stale = {"challenge": asked.challenge, "work": solve(asked.challenge, cell("late"), 12)}
+        stale: dict[str, Any] = {"challenge": asked.challenge, "work": solve(asked.challenge, cell("late"), 12)}
         assert isinstance(await door.append(cell("late"), entry="e6", **stale), WorkNeeded)
         await door.ack(Cursor(made.incarnation, 6))
         assert isinstance(await door.append(cell("free again"), entry="e6"), Receipt)

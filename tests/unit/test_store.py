@@ -157,6 +157,13 @@ async def test_closing_finishes_what_was_asked_for(tmp_path: Path) -> None:
         assert len(await store.read(notes)) == 50
 
 
+async def test_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """In WAL mode only FULL (2) syncs at each COMMIT; with NORMAL a power cut takes what was confirmed."""
+    async with opened(tmp_path / "s.db") as store:
+        kept = await store.write(lambda conn: (conn.pragma("journal_mode"), conn.pragma("synchronous")))
+        assert kept == ("wal", 2)
+
+
 # -- a full disk
 
 
