@@ -184,6 +184,26 @@ async def test_broken_gossip_is_not_passed_on_and_the_mesh_lives() -> None:
             assert b.directory.shelf.index.statistics()["listings"] == 1
 
 
+async def test_a_full_disk_is_told_and_loses_nothing() -> None:
+    async with a_directory("a", gossip=False, sync_every=600) as node, a_host(listen=()) as client:
+        with trio.fail_after(PATIENCE):
+            first = await node.directory.publish(make.signed_listing(at_ms=now(), wallet=False))
+            pages = await node.store.write(lambda conn: next(iter(conn.execute("PRAGMA page_count")))[0])
+            await node.store.write(lambda conn: list(conn.execute(f"PRAGMA max_page_count = {pages + 2}")))
+            peer = await client.connect(node.addr)
+            async with await client.open_channel(peer, PROTOCOL, max_frame=limits.DIRECTORY_FRAME_MAX) as channel:
+                with pytest.raises(RefusedError) as error:
+                    for number in range(20):
+                        data = make.signed_listing(slug=f"long-{number}", at_ms=now(), rules=("x" * 300,) * 8)
+                        await call(channel, Publish(data), (Published,))
+                assert error.value.code == "not-kept"
+                assert "another node" in error.value.hint
+                assert await call(channel, SnapshotWanted(0), (Manifest,))
+            assert node.directory.record(first.id)
+            stored = await node.store.read(lambda conn: list(conn.execute("SELECT count(*) FROM directory_record")))
+            assert stored[0][0] == len(node.directory.shelf.index)
+
+
 # --- lying neighbours --------------------------------------------------------------------------------------------
 
 Answer = Callable[[object], object]

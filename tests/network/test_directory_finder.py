@@ -12,10 +12,11 @@ from warmline.client.finder import Finder, FinderSettings, Progress
 from warmline.client.matching import Wanted
 from warmline.client.routes import Routes
 from warmline.env import SystemClock, SystemRng
-from warmline_protocol.errors import UnreachableError
+from warmline_protocol.errors import UnreachableError, WarmlineError
 from warmline_protocol.keys import SigningKey
+from warmline_protocol.records.envelope import open_record
 from warmline_protocol.records.listing import Slot
-from warmline_protocol.records.messages import TOPIC
+from warmline_protocol.records.messages import TOPIC, dht_key
 
 CLOCK = SystemClock()
 
@@ -111,3 +112,28 @@ async def test_an_entry_that_is_not_there_is_explained() -> None:
     with trio.fail_after(2 * PATIENCE), pytest.raises(UnreachableError) as error:
         await finder(f"/ip4/127.0.0.1/tcp/1/p2p/{peer}").find(Wanted())
     assert "online" in error.value.hint
+
+
+async def test_the_home_node_keeps_its_records_in_the_dht() -> None:
+    async with a_network("a", "b", "c") as nodes:
+        with trio.fail_after(2 * PATIENCE):
+            data = make.signed_listing(at_ms=now())
+            answer = await nodes[0].directory.publish(data)
+            key = dht_key(answer.id)
+            for node in nodes[1:]:
+                assert node.dht is not None
+                while await node.dht.get(key) != data:  # noqa: ASYNC110 - the put goes on behind the answer
+                    await trio.sleep(0.05)
+
+
+async def test_the_dht_takes_no_record_under_another_key_and_none_that_expired() -> None:
+    async with a_network("a", "b") as nodes:
+        with trio.fail_after(2 * PATIENCE):
+            dht = nodes[0].dht
+            assert dht is not None
+            good, old = make.signed_listing(at_ms=now()), make.signed_listing(at_ms=now() - 3 * 86_400_000)
+            for key, value in (("/warm/" + "00" * 32, good), (dht_key(open_record(old).id), old)):
+                with pytest.raises(WarmlineError):
+                    await dht.put(key, value)
+                assert nodes[1].dht is not None
+                assert await nodes[1].dht.get(key) is None

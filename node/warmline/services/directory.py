@@ -10,8 +10,8 @@ What is searched for is never asked here: clients take whole snapshots.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -29,7 +29,7 @@ from warmline.services.directory_shelf import Shelf
 from warmline.services.directory_sync import Clocks, Neighbours, Round, sync_with
 from warmline.store.store import Store
 from warmline_protocol import limits
-from warmline_protocol.errors import RefusedError, RemoteError, UsageError, WarmlineError
+from warmline_protocol.errors import RefusedError, RemoteError, UsageError, WarmlineError, WorldError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.delegation import Delegation
 from warmline_protocol.records.digests import differing
@@ -346,15 +346,25 @@ class Directory:
 
     async def _keep_own_record(self) -> None:
         while True:
-            await self.refresh_own_record()
+            with self._despite_the_disk():
+                await self.refresh_own_record()
+                if await self.shelf.sweep():
+                    self._note_change()
             await trio.sleep(self._settings.sweep_every)
-            if await self.shelf.sweep():
-                self._note_change()
 
     async def _follow_chain(self, chain: ChainChanges) -> None:
         while True:
             await chain.wait_change()
-            await self.reconsider()
+            with self._despite_the_disk():
+                await self.reconsider()
+
+    @contextmanager
+    def _despite_the_disk(self) -> Iterator[None]:
+        """A full disk stops nothing that can be tried again: relays and queues of this node go on."""
+        try:
+            yield
+        except WorldError as error:
+            log.warning("the directory could not write: %s (%s)", error, error.hint)
 
     async def refresh_own_record(self) -> None:
         """Sign and announce the node's own record when it is new, changed or a quarter of its life old."""
@@ -365,8 +375,8 @@ class Directory:
         record = self._own_record(addrs, now)
         if self._own is not None and not self._is_due(record, self._own):
             return
-        self._own = record
         published = await self.publish(sign_record(record, self._key, self._profile.delegation))
+        self._own = record
         if published.verdict != Verdict.ACCEPT.value:
             log.warning("this node's own record is refused: %s (%s)", published.reason, published.hint)
 
@@ -427,7 +437,8 @@ async def open_directory(
             nursery = await stack.enter_async_context(trio.open_nursery())
             if messages is not None:
                 nursery.start_soon(directory._hear, messages)
-            await directory.refresh_own_record()
+            with directory._despite_the_disk():
+                await directory.refresh_own_record()
             nursery.start_soon(directory._keep_own_record)
             nursery.start_soon(directory._tell)
             nursery.start_soon(directory._keep_syncing)

@@ -123,7 +123,8 @@ class DirectoryIndex:
 
     def nodes(self, now_ms: int) -> list[OpenedRecord]:
         """Every valid node record, in id order."""
-        return [held.record for held in self if held.record.kind == NODE and held.record.expires > now_ms]
+        held = [self._held[key].record for key in sorted(self._peers.values())]
+        return [record for record in held if record.expires > now_ms]
 
     def digests(self) -> bytes:
         """The bucket digests that directory sync compares; only buckets that changed are hashed again."""

@@ -28,7 +28,9 @@ from warmline_protocol.records.messages import (
 from warmline_protocol.records.node import NodeRecord
 from warmline_protocol.records.snapshot import Snapshot, build_snapshot, sign_standing
 
-KEPT_SNAPSHOTS: Final = 3
+KEPT_SNAPSHOTS: Final = 32
+KEPT_BYTES: Final = 128 << 20
+"""While records keep coming a snapshot lives about as many seconds as are kept: time to read it over a slow line."""
 
 
 class Snapshots:
@@ -53,7 +55,7 @@ class Snapshots:
         self._built, self._built_at = state, trio.current_time()
         self._kept[snapshot.manifest.id] = snapshot
         self._kept.move_to_end(snapshot.manifest.id)
-        if len(self._kept) > KEPT_SNAPSHOTS:
+        while len(self._kept) > KEPT_SNAPSHOTS or (len(self._kept) > 2 and self._bytes() > KEPT_BYTES):
             self._kept.popitem(last=False)
         return snapshot
 
@@ -69,6 +71,10 @@ class Snapshots:
         else:
             section = snapshot.index if wanted.section == INDEX else snapshot.standing
         return Part(section[wanted.offset : wanted.offset + limits.SNAPSHOT_PART_MAX])
+
+    def _bytes(self) -> int:
+        manifests = (snapshot.manifest for snapshot in self._kept.values())
+        return sum(each.index_size + each.standing_size + sum(each.bucket_sizes) for each in manifests)
 
     def _build(self) -> Snapshot:
         shelf, now = self._shelf, self._shelf.judge.clock.utc_ms()
