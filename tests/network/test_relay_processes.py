@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 
@@ -28,18 +30,15 @@ async def test_hundreds_of_circuits_to_one_node(monkeypatch: pytest.MonkeyPatch)
 
         async def one(number: int) -> None:
             nonlocal arrived
-            async with turn:
-                context = routes.path(f"client {number}", address(node))
-                path = await context.__aenter__()
-            try:
+            async with AsyncExitStack() as stack:
+                async with turn:
+                    path = await stack.enter_async_context(routes.path(f"client {number}", address(node)))
                 await echoes(path, b"first %d" % number)
                 arrived += 1
                 if arrived == MANY:
                     everyone.set()
                 await everyone.wait()
                 await echoes(path, b"all at once %d" % number)
-            finally:
-                await context.__aexit__(None, None, None)
 
         with trio.fail_after(4 * PATIENCE):
             async with trio.open_nursery() as nursery:

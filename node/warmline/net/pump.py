@@ -71,10 +71,9 @@ async def _room(stream: INetStream) -> int:
 async def end_both(circuit: Circuit, client: INetStream, destination: INetStream, *, shut: bool) -> None:
     """End both streams: by an end of stream after a clean close, by a reset for every other reason."""
     clean = circuit.ending is Ending.CLOSED and not shut
-    with trio.CancelScope(shield=True):
-        async with trio.open_nursery() as nursery:
-            for stream in (client, destination):
-                nursery.start_soon(part if clean else reset, stream)
+    async with trio.open_nursery() as nursery:
+        for stream in (client, destination):
+            nursery.start_soon(part if clean else reset, stream)
 
 
 async def part(stream: INetStream, seconds: float = limits.CIRCUIT_FAREWELL_S) -> None:

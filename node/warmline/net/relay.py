@@ -262,7 +262,8 @@ class Relay:
         except trio.TooSlowError:
             answer = None
         except BaseException:
-            await reset(stream)
+            with trio.move_on_after(numbers.CIRCUIT_FAREWELL_S, shield=True):
+                await reset(stream)
             raise
         await reset(stream)
         if answer is not None and answer.status == Status.RESOURCE_LIMIT_EXCEEDED:
@@ -293,7 +294,8 @@ class Relay:
         finally:
             if self._shut:
                 circuit.close(Ending.SHUTDOWN)
-            await end_both(circuit, client, destination, shut=self._shut)
+            with trio.move_on_after(3 * numbers.CIRCUIT_FAREWELL_S, shield=True):
+                await end_both(circuit, client, destination, shut=self._shut)
             self._table.release(circuit)
 
     async def _refuse(self, stream: INetStream, status: Status) -> None:
