@@ -45,7 +45,7 @@ Everything hangs on one :class:`Client` (who shares routes, node choice, engine,
 ``PeerAway()`` / ``PeerBack()``  what was said waits at a node for a while / they are back
 ``Left(member, name, why)``      left, blocked, closed, removed
 ``ReadOnly()`` / ``Writable()`` / ``SuccessorNamed(member, name)``   rooms: the host is away / back / hands over
-``OutOfStep(why)``               this side lost the thread; the driver says Hello again by itself where it can
+``OutOfStep(why)``               this side lost the thread: leave, and say Hello again
 ``QueueLost(node)`` *            one of this side's own queues is gone; the other one carries on
 ``Closed(why)``                  always the last: left, peer left, removed, host gone, unproven, declined, busy, stale,
                                  no door, no answer
@@ -60,7 +60,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -79,6 +79,7 @@ from warmline.client.session_lanes import (
     open_inlets,
     unpack_address,
 )
+from warmline.scopes import sole_error
 from warmline_protocol.errors import (
     BadSignatureError,
     RefusedError,
@@ -92,7 +93,7 @@ from warmline_protocol.records.card import Card
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
 from warmline_protocol.session.events import FINAL, Closed, Event, MessageState
-from warmline_protocol.session.hello import Accepted, Answer, AnswerReader, Declined, Knock
+from warmline_protocol.session.hello import Accepted, Answer, AnswerReader, Declined, Joined, Knock
 from warmline_protocol.session.machine import Machine
 from warmline_protocol.session.pair import Pair
 
@@ -351,13 +352,12 @@ class Conversation:
         self._tell(QueueLost(inlet.own.node.peer_id))
 
 
-class Session(Conversation):
-    """One to one, either side."""
+class Asking(Conversation):
+    """A conversation that may begin with a Hello: queues of one's own, and answers read from them."""
 
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
-        self._routes: tuple[QueueAddress, ...] = ()
-        self._answers, self._answered = trio.open_memory_channel[Answer](16)
+        self._answers, self._answered = trio.open_memory_channel[Answer](math.inf)
         self._reader: AnswerReader | None = None
         self._early: list[bytes] = []
 
@@ -371,16 +371,59 @@ class Session(Conversation):
         plain = [cell for _, cell in cells]
         if self._machine is None:
             self._early += plain
-            await self._read_answers(plain)
-            return
-        await self._do(lambda machine, now: machine.receive(plain, now))
-        self.peer_name = self._machine.peer_name
+            for answer in self._read_answers(plain):
+                self._answers.send_nowait(answer)
+        else:
+            await self._take_cells(plain)
 
-    async def _read_answers(self, cells: Sequence[bytes]) -> None:
-        for cell in cells:
-            answer = None if self._reader is None else self._reader.feed(cell)
-            if answer is not None:
-                await self._answers.send(answer)
+    def _read_answers(self, cells: Sequence[bytes]) -> list[Answer]:
+        answers = [] if self._reader is None else [self._reader.feed(cell) for cell in cells]
+        return [each for each in answers if each is not None]
+
+    async def _take_cells(self, cells: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def _read_with(self, reader: AnswerReader) -> None:
+        """A fresh Hello is out: only its answers count."""
+        self._early.clear()
+        self._reader = reader
+
+    async def _adopt(self, machine: Machine) -> None:
+        await super()._adopt(machine)
+        early, self._early = self._early, []
+        if early:
+            await self._take_cells(early)
+
+    async def _seek(self, contact: Contact, me: Persona, line: str, listing: bytes) -> Joined | None:
+        """What the supporter let this side into; None when it ended otherwise."""
+        try:
+            replies = await self._open_queues()
+        except UnreachableError:
+            self._end("no queue")
+            return None
+        seeking = Seeking(
+            self,
+            contact,
+            me,
+            line=line,
+            listing=listing,
+            replies=replies,
+            reading=self._read_with,
+            answered=self._answered,
+        )
+        return await seeking.run()
+
+
+class Session(Asking):
+    """One to one, either side."""
+
+    def __init__(self, client: Client, nursery: trio.Nursery) -> None:
+        super().__init__(client, nursery)
+        self._routes: tuple[QueueAddress, ...] = ()
+
+    async def _take_cells(self, cells: list[bytes]) -> None:
+        await self._do(lambda machine, now: machine.receive(cells, now))
+        self.peer_name = self._machine.peer_name
 
     def _dispatch(self, output: said.Output) -> None:
         assert isinstance(output, said.Append)
@@ -399,9 +442,6 @@ class Session(Conversation):
         machine.second_after_ms = self.client.settings.second_queue_ms
         self.peer_name = machine.peer_name
         await super()._adopt(machine)
-        early, self._early = self._early, []
-        if early:
-            await self._do(lambda machine, now: machine.receive(early, now))
 
 
 class Seeking:
@@ -416,7 +456,7 @@ class Seeking:
         line: str,
         listing: bytes,
         replies: tuple[bytes, ...],
-        reading: Callable[[AnswerReader], Awaitable[None]],
+        reading: Callable[[AnswerReader], None],
         answered: trio.MemoryReceiveChannel[Answer],
     ) -> None:
         self._conversation = conversation
@@ -430,11 +470,11 @@ class Seeking:
         self._answered = answered
         self._attempt = self._client.rng.bytes(16)
 
-    async def run(self) -> Any:
-        """What the supporter let in: (Joined of the protocol, Knock); None when the conversation was closed instead."""
+    async def run(self) -> Joined | None:
+        """What the supporter let this side into; None when the conversation was closed instead."""
         for _ in range(3):
             knock = await self._client.run_blocking(self._knock)
-            await self._reading(AnswerReader(knock.hello.reply_secret))
+            self._reading(AnswerReader(knock.hello.reply_secret))
             answer = await self._wait_answer(knock)
             if answer is None:
                 return None
@@ -525,27 +565,7 @@ async def open_session(
 
 
 async def _seek(session: Session, contact: Contact, me: Persona, line: str, listing: bytes) -> None:
-    try:
-        replies = await session._open_queues()
-    except UnreachableError:
-        session._end("no queue")
-        return
-
-    async def reading(reader: AnswerReader) -> None:
-        session._early.clear()
-        session._reader = reader
-
-    seeking = Seeking(
-        session,
-        contact,
-        me,
-        line=line,
-        listing=listing,
-        replies=replies,
-        reading=reading,
-        answered=session._answered,
-    )
-    joined = await seeking.run()
+    joined = await session._seek(contact, me, line, listing)
     if joined is None:
         return
     client = session.client
@@ -564,12 +584,7 @@ async def _seek(session: Session, contact: Contact, me: Persona, line: str, list
 @asynccontextmanager
 async def _conversing() -> AsyncIterator[trio.Nursery]:
     """A nursery for lanes and timers that ends with its block, and raises what the block raised, unwrapped."""
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
+    with sole_error():
+        async with trio.open_nursery() as nursery:
             yield nursery
-        except Exception as error:  # noqa: BLE001 - raised again below, where no nursery wraps it in a group
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            nursery.cancel_scope.cancel()

@@ -21,7 +21,7 @@ import trio
 from warmline.client.identity import ContactSecret
 from warmline.client.queues import Cursor, QueueClient
 from warmline.client.session import Persona, Session, _conversing
-from warmline.client.session_lanes import GONE, Backoff, Client, LanePath, _carry, offer, unpack_address
+from warmline.client.session_lanes import GONE, Backoff, Client, LanePath, carry, offer, unpack_address
 from warmline.scopes import sole_error
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError, RefusedError, UsageError, WarmlineError
@@ -149,7 +149,7 @@ class _DoorLane:
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._acknowledge, queues, queue)
-                await _carry(path, cells.__anext__, hand_on, trio.Event())
+                await carry(path, cells.__anext__, hand_on, trio.Event())
                 nursery.cancel_scope.cancel()
 
     def decided(self, seq: int) -> None:

@@ -227,7 +227,7 @@ class Inlet:
             backoff.reset()
             if own.cursor is None:
                 own.cursor = Cursor(cells.incarnation, 0)
-            await _carry(path, cells.__anext__, self._hand_on(queues), self._stop)
+            await carry(path, cells.__anext__, self._hand_on(queues), self._stop)
 
     def _hand_on(self, queues: QueueClient) -> Callable[[list[tuple[Cursor, bytes]]], Awaitable[None]]:
         async def hand_on(batch: list[tuple[Cursor, bytes]]) -> None:
@@ -245,7 +245,7 @@ class Inlet:
             await self._stopped.wait()
 
 
-async def _carry(
+async def carry(
     path: LanePath,
     fetch: Callable[[], Awaitable[tuple[Cursor, bytes]]],
     hand_on: Callable[[list[tuple[Cursor, bytes]]], Awaitable[None]],
@@ -260,26 +260,31 @@ async def _carry(
         nursery.cancel_scope.cancel()
 
     async def reader() -> None:
-        while True:
-            await send.send(await fetch())
-
-    async def guarded(work: Callable[[], Awaitable[None]]) -> None:
+        # What was read before the failure is handed on first: after a room's commit the way on is in it.
         nonlocal failure
-        try:
-            await work()
-        except WarmlineError as error:
-            failure = failure or error
-            nursery.cancel_scope.cancel()
+        with send:
+            try:
+                while True:
+                    await send.send(await fetch())
+            except WarmlineError as error:
+                failure = error
 
     async def writer() -> None:
-        while True:
-            await hand_on(await _batch(receive))
+        nonlocal failure
+        try:
+            while True:
+                await hand_on(await _batch(receive))
+        except trio.EndOfChannel:
+            pass
+        except WarmlineError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(until, path.wait_expiring)
         nursery.start_soon(until, stop.wait)
-        nursery.start_soon(guarded, reader)
-        nursery.start_soon(guarded, writer)
+        nursery.start_soon(reader)
+        nursery.start_soon(writer)
     if failure is not None:
         raise failure
 
@@ -289,7 +294,7 @@ async def _batch(receive: trio.MemoryReceiveChannel[tuple[Cursor, bytes]]) -> li
     while True:
         try:
             batch.append(receive.receive_nowait())
-        except trio.WouldBlock:
+        except (trio.WouldBlock, trio.EndOfChannel):
             return batch
 
 
