@@ -30,10 +30,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much may be held, and how much of that may be unverified."""
+    """How much may be held, and how much of that may be unverified.
 
-    records: int = 20_000
-    unverified: int = 5_000
+    As many records as fit one shard's index: a node that held more would have to serve several shards.
+    """
+
+    records: int = limits.SNAPSHOT_INDEX_MAX // (limits.SUMMARY_ROW_MAX + 2)
+    unverified: int = 2_000
     bytes: int = 64 << 20
 
 
