@@ -219,7 +219,5 @@ class MemoryPath:
         return near
 
     async def _serve(self, channel: Channel) -> None:
-        try:
+        async with channel:
             await self.handler(channel)
-        finally:
-            await channel.abort()

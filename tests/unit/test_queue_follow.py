@@ -17,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from support.queues import HOUR_MS, MemoryPath, a_service, cell
 from warmline.client.queues import Following, QueueClient
 from warmline.env import SeededRng, TrioClock, run_inline
+from warmline.net.api import Channel
 from warmline.services.queues import QueueService
 from warmline.services.queues_follow import HEARTBEAT_S, SILENCE_S
 from warmline.store import MEMORY, Store, open_store
@@ -39,8 +40,11 @@ class World:
     clock: TrioClock
 
     async def take(self, cells: Following, count: int) -> list[bytes]:
+        got: list[bytes] = []
         with trio.fail_after(2 * 3600):
-            return [(await cells.__anext__())[1] for _ in range(count)]
+            while len(got) < count:
+                got.append((await cells.__anext__())[1])
+        return got
 
 
 @asynccontextmanager
@@ -112,6 +116,26 @@ async def test_a_heartbeat_each_25_seconds_and_no_more(autojump_clock: MockClock
             while True:
                 await channel.receive()
         await wait_all_tasks_blocked()
+        assert world.service.statistics().followers == 0
+
+
+async def test_a_follower_who_babbles_is_cut_off(autojump_clock: MockClock) -> None:
+    """With one error of the channel's, which a host writes down as such, not with a group of them."""
+    async with a_world() as world:
+        made = await world.client.create(OWNER, send_key=SEND)
+        handled = trio.Event()
+
+        async def handle(channel: Channel) -> None:
+            with pytest.raises(MalformedError):
+                await world.service.handle(channel)
+            handled.set()
+
+        async with (
+            QueueClient(MemoryPath(world.path.nursery, handle)) as client,
+            client.follow(made.queue, owner=OWNER) as cells,
+        ):
+            await cells._channel.send(b"what?")
+            await handled.wait()
         assert world.service.statistics().followers == 0
 
 

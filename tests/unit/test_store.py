@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import apsw
 import pytest
 import trio
-import trio.testing
 
 from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline.store import (
@@ -146,11 +145,13 @@ async def test_cancelled_writers_hand_on_their_turn(tmp_path: Path) -> None:
 
 async def test_closing_finishes_what_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    async with trio.open_nursery() as nursery:
-        async with opened(path) as store:
-            for n in range(50):
-                nursery.start_soon(store.write, add(f"n{n}"))
-            await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        store = await stack.enter_async_context(opened(path))
+        for n in range(50):
+            nursery.start_soon(store.write, add(f"n{n}"))
+        while store.statistics().waiting < 40:  # the store tells nobody how many wait
+            await trio.lowlevel.checkpoint()
+        await stack.aclose()
         with pytest.raises(StoreClosedError):
             await store.write(add("late"))
     async with opened(path) as store:
@@ -293,12 +294,12 @@ async def test_two_stores_on_one_file(tmp_path: Path) -> None:
         "import fcntl, os, sys\n"
         f"f = os.open({str(path) + '.lock'!r}, os.O_RDWR | os.O_CREAT)\n"
         "fcntl.flock(f, fcntl.LOCK_EX); os.write(f, b'%d' % os.getpid())\n"
-        "print('held', flush=True); sys.stdin.read()\n"
+        "os.write(1, b'held'); sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", script]
     async with trio.open_nursery() as nursery:
         other = await nursery.start(partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        assert await other.stdout.receive_some() == b"held\n"
+        assert await other.stdout.receive_some() == b"held"
         with pytest.raises(StoreLockedError, match=f"another warmline node runs on this directory.*{other.pid}"):
             async with opened(path):
                 pass

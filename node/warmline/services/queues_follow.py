@@ -18,6 +18,7 @@ import trio
 
 from warmline.net.api import Channel
 from warmline.net.rpc import refusal
+from warmline.scopes import sole_error
 from warmline.services.queues_book import Batch
 from warmline.services.queues_share import busy
 from warmline_protocol.errors import ChannelClosed, DeadlineError, RefusedError, UnreachableError
@@ -155,15 +156,19 @@ class Follower:
             self._waker.set()
 
     async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._hear, nursery.cancel_scope)
-            try:
-                await self._tell()
-            except RefusedError as error:
-                await self._refuse(error)
-            except (ChannelClosed, DeadlineError, UnreachableError):
-                pass  # the reader is gone or too slow: it comes back with its cursor
-            nursery.cancel_scope.cancel()
+        with sole_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear, nursery.cancel_scope)
+                await self._tell_or_refuse()
+                nursery.cancel_scope.cancel()
+
+    async def _tell_or_refuse(self) -> None:
+        try:
+            await self._tell()
+        except RefusedError as error:
+            await self._refuse(error)
+        except (ChannelClosed, DeadlineError, UnreachableError):
+            return  # the reader is gone or too slow: it comes back with its cursor
 
     async def _tell(self) -> None:
         await self._begin()
