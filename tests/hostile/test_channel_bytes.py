@@ -26,7 +26,7 @@ BYTES = {
     "half a prefix": b"\x80",
     "half a frame": uvarint(1000) + bytes(10),
     "junk": os.urandom(100_000),
-    "a million empty frames": b"\x00" * 1_000_000,
+    "empty frames without end": b"\x00" * 200_000,
     "nothing": b"",
 }
 
@@ -44,7 +44,11 @@ async def test_broken_frames_end_only_their_stream(node: Child, payload: str, pr
     async with a_host(listen=()) as client:
         peer = await client.connect(addr)
         for ending in ("close", "reset", "held"):
-            stream = await raw_stream(client, peer, protocol)
+            try:
+                stream = await raw_stream(client, peer, protocol)
+            except StreamFailure:  # ping serves two streams of one peer at a time
+                assert protocol == PING
+                continue
             await _send(stream, BYTES[payload])
             if ending != "held":
                 await getattr(stream, ending)()
