@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ def find(
     load_zone(zone)
     window = parse_when(when, zone, SystemClock().utc_ms()) if when else None
     wanted = Wanted(topics, languages, window, kind, age)
-    tell: Callable[[Progress], None] = _quiet if as_json or not click.get_text_stream("stderr").isatty() else _tell
+    tell: Callable[[Progress], None] = _quiet if as_json or not sys.stderr.isatty() else _tell
     found = _with_finder(entries, lambda finder: finder.find(wanted, tell), FinderSettings(holders=holders))
     if as_json:
         click.echo(json.dumps(_as_data(found)))
