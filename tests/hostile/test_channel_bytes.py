@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from libp2p.host.exceptions import StreamFailure
 
 from support import hosts
 from support.hosts import ECHO, ECHO_FRAME, PATIENCE, a_host, is_served, raw_stream, uvarint
