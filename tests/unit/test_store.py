@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 import apsw
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline.store import (
@@ -145,15 +147,19 @@ async def test_cancelled_writers_hand_on_their_turn(tmp_path: Path) -> None:
 
 async def test_closing_finishes_what_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
+    disk = threading.Event()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened(path))
+        nursery.start_soon(store.write, lambda conn: disk.wait(60))
         for n in range(50):
             nursery.start_soon(store.write, add(f"n{n}"))
-        while store.statistics().waiting < 40:  # the store tells nobody how many wait
-            await trio.lowlevel.checkpoint()
-        await stack.aclose()
+        await wait_all_tasks_blocked()
+        assert store.statistics().waiting == 50
+        nursery.start_soon(stack.pop_all().aclose)  # it is emptied, and closed only there
+        await wait_all_tasks_blocked()
         with pytest.raises(StoreClosedError):
             await store.write(add("late"))
+        disk.set()
     async with opened(path) as store:
         assert len(await store.read(notes)) == 50
 
