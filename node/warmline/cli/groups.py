@@ -52,18 +52,22 @@ def publish(
     """Sign every group in FILE (TOML) and publish them. They live 48 hours: publish again to renew."""
     from warmline_protocol.records.listing_file import read_listing_file
 
-    drafts = read_listing_file(_text_of(file))
+    text = _text_of(file)
+    drafts = read_listing_file(text)
     if check:
         click.echo(f"{len(drafts)} groups, all right.")
         return
+    from warmline.client.programme import Programme
     from warmline.env import SystemClock
     from warmline_protocol.records.envelope import sign_record
 
     identity, door = _identity_and_door(folder, passphrase_fd)
-    now = SystemClock().utc_ms()
+    clock = SystemClock()
+    now = clock.utc_ms()
     bodies = [draft.listing(identity.owner, door, now) for draft in drafts]
     records = [sign_record(body, identity.key, identity.delegation) for body in bodies]
     answers = _with_finder(entries, lambda finder: finder.publish(records))
+    Programme(folder, identity, clock).keep(text)
     _report([(draft.slug, draft.title) for draft in drafts], answers, as_json)
 
 
@@ -74,14 +78,17 @@ def publish(
 @entry_option
 def withdraw(group_id: str, as_json: bool, folder: Path, passphrase_fd: int | None, entries: tuple[str, ...]) -> None:
     """Take your group ID (the `id` in its file) out of every directory."""
+    from warmline.client.programme import Programme
     from warmline.env import SystemClock
     from warmline_protocol.records.envelope import LISTING, tombstone
     from warmline_protocol.records.text import check_slug
 
     check_slug(group_id)
     identity = _load(folder, passphrase_fd)
-    now = SystemClock().utc_ms()
+    clock = SystemClock()
+    now = clock.utc_ms()
     record = tombstone(LISTING, identity.owner, group_id, identity.key, now, identity.delegation)
+    Programme(folder, identity, clock).withdraw(group_id)
     answers = _with_finder(entries, lambda finder: finder.publish([record]))
     _report([(group_id, "withdrawn")], answers, as_json)
 
@@ -122,6 +129,33 @@ def find(
         click.echo(json.dumps(_as_data(found)))
     else:
         _show(found, wanted, zone)
+
+
+@command.command()
+@click.argument("group", metavar="ID")
+@click.option("--name", default="", help="The name you go by in this room. Without one you are asked.")
+@click.option("--line", default="", help="A line that the host reads before they let you in.")
+@click.option("--adult", is_flag=True, help="Say that you are 18 or older, instead of being asked.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
+@entry_option
+def join(group: str, name: str, line: str, adult: bool, as_json: bool, entries: tuple[str, ...]) -> None:
+    """Join the room of the group ID (as `find` shows it, or the group's own id), end-to-end encrypted.
+
+    Nothing is kept on this machine: when you leave, what was said is gone.
+    """
+    from warmline.cli import words
+    from warmline.cli.joining import join_group
+    from warmline.cli.talk import first_screen, persona
+
+    if not as_json:
+        first_screen(adult)
+    elif not adult:
+        raise click.UsageError("a program must say --adult")
+    import trio
+
+    trio.run(join_group, known_entries(entries), group, persona(name, as_json), line, as_json)
+    if not as_json:
+        click.secho(words.CLOSING, dim=True)
 
 
 # --- work --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from warmline.cli.card import card
+from warmline.cli.duty import duty
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def command() -> None:
 
 
 command.add_command(card)
+command.add_command(duty)
 
 
 @command.command()

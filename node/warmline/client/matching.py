@@ -79,6 +79,15 @@ class Match:
     meeting: Meeting | None
 
 
+@dataclass(frozen=True, slots=True)
+class Supporter:
+    """Somebody to talk to one to one; ``record`` carries the key that proves them."""
+
+    record: OpenedRecord
+    card: Card
+    vouching: Vouching
+
+
 @dataclass(slots=True)
 class Collection:
     """Everything that was heard so far, by operator and united."""
@@ -112,6 +121,16 @@ class Collection:
                     card = cards.get(record.body.host)
                     found.append(Match(record, record.body, card, vouching, meeting))
         return sorted(found, key=lambda match: (match.meeting or Meeting(2**62, 2**62), match.record.id))
+
+    def supporters(self, wanted: Wanted, now_ms: int) -> list[Supporter]:
+        """Cards with an open door that fit, in the order of their record ids: nobody is ranked."""
+        found = []
+        for record in self.records(now_ms):
+            if isinstance(record.body, Card) and suits(record.body, wanted):
+                vouching, refused = self._vouching(record, now_ms)
+                if not refused:
+                    found.append(Supporter(record, record.body, vouching))
+        return sorted(found, key=lambda supporter: supporter.record.id)
 
     def _vouching(self, record: OpenedRecord, now_ms: int) -> tuple[Vouching, bool]:
         """Who vouches, and whether more operators say that the listing must not travel than that it may."""
@@ -150,6 +169,18 @@ def fits(listing: Listing, wanted: Wanted) -> bool:
     return not wanted.languages or any(
         speaks(offered, asked) for offered in listing.languages for asked in wanted.languages
     )
+
+
+def suits(card: Card, wanted: Wanted) -> bool:
+    """Whether a supporter lets strangers knock and fits by language, topic and age."""
+    if not any(door.open for door in card.doors):
+        return False
+    if wanted.age is not None and not card.age.low <= wanted.age <= card.age.high:
+        return False
+    topics = {word.casefold() for word in wanted.topics}
+    if topics and not any(topic in topics for topic in card.topics):
+        return False
+    return not wanted.languages or any(speaks(mine, asked) for mine in card.languages for asked in wanted.languages)
 
 
 def speaks(offered: str, asked: str) -> bool:

@@ -1,0 +1,233 @@
+"""Conversations at one keyboard: a seeker's one, or a supporter's knocks and up to a few conversations and rooms.
+
+The same desk serves a person at a terminal and a program that speaks JSON lines; only what is read and shown differs.
+What is typed goes to the conversation in front; ``/help`` says the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import trio
+
+from warmline.cli import words
+from warmline.cli.terminal import Terminal
+from warmline.client import session
+from warmline_protocol.errors import UsageError, WarmlineError
+from warmline_protocol.session import events as said
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Something the person wants: a verb (``say``, ``leave``, ``accept``, …), whom it is about, and words."""
+
+    verb: str
+    target: str = ""
+    text: str = ""
+
+
+class Face(Protocol):
+    """How a desk talks with whoever sits at it."""
+
+    def note(self, text: str, style: str = "", **data: Any) -> None:
+        """Say something that belongs to no conversation; programs get ``data``."""
+        ...
+
+    def event(self, place: Place, event: session.SessionEvent) -> None: ...
+
+    def sent(self, place: Place, message: bytes, text: str) -> None: ...
+
+    def front(self, place: Place | None) -> None: ...
+
+    def call(self) -> None:
+        """Somebody knocks: call a person who looks elsewhere."""
+        ...
+
+    def wishes(self) -> AsyncIterator[Wish]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One conversation at the desk."""
+
+    number: int
+    name: str
+    talk: session.Conversation
+    room: bool = False
+    said: dict[bytes, str] = field(default_factory=dict)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
+Act = Callable[[Wish], Awaitable[bool]]
+"""Does a wish and says whether it knew it."""
+
+
+class Desk:
+    """Reads wishes, shows events. ``acts`` are the extra verbs of a supporter."""
+
+    def __init__(self, face: Face, nursery: trio.Nursery, acts: Act | None = None) -> None:
+        self.face = face
+        self.places: dict[int, Place] = {}
+        self.front: Place | None = None
+        self._nursery = nursery
+        self._acts = acts
+        self._count = 0
+
+    def add(self, talk: session.Conversation, name: str, *, room: bool = False) -> Place:
+        """Show a conversation's events from now on, and put it in front where nothing else is."""
+        self._count += 1
+        place = Place(self._count, name, talk, room)
+        self.places[place.number] = place
+        if self.front is None:
+            self._to_front(place)
+        self._nursery.start_soon(self._follow, place)
+        return place
+
+    async def serve(self) -> None:
+        """Do what is wished until the person ends it."""
+        async for wish in self.face.wishes():
+            try:
+                if wish.verb == "quit":
+                    return
+                await self._do(wish)
+            except WarmlineError as error:
+                self.face.note(f"{error.message}. {error.hint}", words.ALARM, error=error.message, hint=error.hint)
+
+    async def _do(self, wish: Wish) -> None:
+        match wish.verb:
+            case "say":
+                place = self._place(wish)
+                message = await place.talk.send(wish.text)
+                place.said[message] = wish.text
+                self.face.sent(place, message, wish.text)
+            case "leave":
+                await self._place(wish).talk.aclose()
+            case "block":
+                await self._place(wish).talk.aclose("blocked")
+            case "to":
+                self._to_front(self._place(wish))
+            case _ if self._acts is not None and await self._acts(wish):
+                pass
+            case _:
+                raise UsageError(f"there is no /{wish.verb} here", hint="/help lists what there is.")
+
+    def _place(self, wish: Wish) -> Place:
+        if wish.target:
+            for place in self.places.values():
+                if wish.target in (str(place.number), place.name):
+                    return place
+            raise UsageError(f"there is no conversation {wish.target!r}", hint="Conversations are numbered from 1.")
+        if self.front is None:
+            raise UsageError("there is nobody to say this to yet", hint="Wait until somebody is here.")
+        return self.front
+
+    def _to_front(self, place: Place | None) -> None:
+        self.front = place
+        self.face.front(place)
+
+    async def _follow(self, place: Place) -> None:
+        async for event in place.talk.events:
+            if isinstance(event, said.Joined) and not place.room:
+                place.name = event.name
+            self.face.event(place, event)
+            if isinstance(event, said.Joined) and place is self.front:
+                self.face.front(place)
+        del self.places[place.number]
+        if self.front is place:
+            self._to_front(next(iter(self.places.values()), None))
+        place.ended.set()
+
+
+# --- faces -----------------------------------------------------------------------------------------------------------
+
+HELP = (
+    "Type and press Enter to say something. /leave ends this conversation, /block ends it for good, Ctrl-D ends all. "
+    "/to N turns to conversation N."
+)
+HELP_SUPPORTER = " When somebody knocks: /accept N, /decline N (no reason is given), /busy N. In a room: /remove NAME."
+
+
+class TerminalFace:
+    """A person at a terminal."""
+
+    def __init__(self, terminal: Terminal, *, supporter: bool = False, many: bool = False) -> None:
+        self._terminal = terminal
+        self._many = many
+        self._help = HELP + (HELP_SUPPORTER if supporter else "")
+
+    def note(self, text: str, style: str = "", **data: Any) -> None:
+        self._terminal.show(text, style=style)
+
+    def event(self, place: Place, event: session.SessionEvent) -> None:
+        if isinstance(event, said.MessageState):
+            shown = words.fate(event, place.said.get(event.id, "your message"))
+        else:
+            shown = words.sentence(event)
+        if shown is not None:
+            text, style = shown
+            self._terminal.show(f"[{place.number} {place.name}] {text}" if self._many else text, style=style)
+
+    def sent(self, place: Place, message: bytes, text: str) -> None:
+        where = f" to {place.name}" if self._many else ""
+        self._terminal.show(f"You{where}: {text}", style=words.COOL)
+
+    def front(self, place: Place | None) -> None:
+        self._terminal.prompt(f"{place.name} > " if place is not None and place.talk.established else "> ")
+
+    def call(self) -> None:
+        self._terminal.bell()
+
+    async def wishes(self) -> AsyncIterator[Wish]:
+        async for line in self._terminal.lines():
+            text = line.strip()
+            if text in ("/help", "/?"):
+                self.note(self._help, words.DIM)
+            elif text == "/quit":
+                return
+            elif text.startswith("/"):
+                verb, _, rest = text[1:].partition(" ")
+                yield Wish(verb, rest.strip())
+            elif text:
+                yield Wish("say", text=text)
+
+
+class JsonFace:
+    """A program on standard input and output: one JSON object a line, both ways.
+
+    In: ``{"do": "say", "to": "1", "text": "…"}``; ``do`` is a verb of the desk, ``to`` whom it is about.
+    Out: ``{"event": …, "place": 1, …}`` as ``warmline.client.session.to_json`` writes them, and ``{"note": …}``.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def _print(self, data: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str, style: str = "", **data: Any) -> None:
+        self._print({"note": text, **data})
+
+    def event(self, place: Place, event: session.SessionEvent) -> None:
+        self._print({"place": place.number, "name": place.name, **session.to_json(event)})
+
+    def sent(self, place: Place, message: bytes, text: str) -> None:
+        self._print({"event": "sent", "place": place.number, "id": message.hex(), "text": text})
+
+    def front(self, place: Place | None) -> None:
+        pass
+
+    def call(self) -> None:
+        pass
+
+    async def wishes(self) -> AsyncIterator[Wish]:
+        async for line in self._terminal.lines():
+            try:
+                asked = json.loads(line)
+                yield Wish(str(asked["do"]), str(asked.get("to", "")), str(asked.get("text", "")))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                self.note("not understood", error='write {"do": "say", "text": "…"}', line=line[:200])

@@ -1,0 +1,107 @@
+"""What happens in a conversation, in words for the person: no blame, no chain words, no numbers of worth."""
+
+from __future__ import annotations
+
+from warmline.client import session
+from warmline_protocol.session import events as said
+
+DIM, BOLD, WARM, COOL, ALARM = "2", "1", "33", "36", "31"
+
+_MARKS = "🌿 🌊 🌙 🍂 🌻 🐚 🪶 🌾 🍁 🌸 🐢 🦔 🦉 🐝 🐋 🌵 🍄 🌱 🌦 🦋 🐌 🦊 🐿 🕊 🌼 🪴 🪵 🪨 🐳 🦢 🍀 🌳"
+_WEATHER = "Quiet Gentle Early Late Amber Silver Little Steady Winter Summer Northern Tidal Mossy Paper Lantern Harbour"
+_THINGS = "River Sparrow Meadow Lantern Pebble Willow Comet Otter Cedar Fern Heron Maple Robin Tide Ember Thistle"
+
+FIRST_SCREEN = (
+    "warmline is people listening to people. It is not therapy and not a crisis service: nobody here can see where "
+    "you are or send help. If you are in danger right now, please call your local emergency number.",
+    "What you write is encrypted on this machine, and only the person you talk to can read it. The encryption uses "
+    "published standards and has not been audited yet.",
+)
+TOO_YOUNG = (
+    "This line is for adults, and we would rather you were in good hands than turned away. Helplines for young people "
+    "are free, and their people know what they are doing: childhelplineinternational.org lists the one of your country."
+)
+CLOSING = "Leaving throws this conversation away on your side; it cannot be brought back."
+
+_ENDS = {
+    "left": "You have left.",
+    "peer left": "They have said goodbye.",
+    "removed": "The host has ended your place in this room.",
+    "host gone": "The host has been away for too long, so the room is closed. You did nothing wrong.",
+    "unproven": "The other side could not prove to be the supporter on the card, so nothing was shown or sent.",
+    "declined": "They cannot take this conversation now. That says nothing about you; somebody else may be free.",
+    "busy": "They are with someone else right now. Try again a little later, or try somebody else.",
+    "stale": "Their card has been renewed since. Start again and it will find the new one.",
+    "no door": "None of their doors could be reached. Try again in a minute, or try somebody else.",
+    "no answer": "Nobody answered. That is about them being away, not about you. Try somebody else, or a group.",
+    "blocked": "This contact is ended.",
+}
+
+
+def mark_of(avatar: bytes) -> str:
+    """A small picture drawn from an avatar's seed."""
+    marks = _MARKS.split()
+    return marks[avatar[0] % len(marks)] if avatar else "·"
+
+
+def made_up_name(seed: bytes) -> str:
+    """A friendly name from two random bytes, for people who do not want to think of one."""
+    weather, things = _WEATHER.split(), _THINGS.split()
+    return f"{weather[seed[0] % len(weather)]} {things[seed[1] % len(things)]}"
+
+
+def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
+    """(words, ANSI style) for an event, or None where the person need not be told."""
+    match event:
+        case session.HelloHeld():
+            return "Your hello is at their door. They see it as soon as they look.", DIM
+        case session.StillWaiting(seconds):
+            return (
+                f"Still waiting after {seconds // 60 or 1} min. You can stay, or /leave and try a group or somebody "
+                "else. A helpline of your country is there at any hour.",
+                WARM,
+            )
+        case session.QueueLost():
+            return "A node that kept your messages is gone; another one carries on.", DIM
+        case said.Joined(name=name, host=host):
+            return (f"{name} is here." if host else f"{name} has joined."), BOLD
+        case said.TextReceived(name=name, text=text, late=late):
+            return f"{name}: {text}" + ("  (arrived late)" if late else ""), ""
+        case said.Gap(count=count):
+            return f"{count} message{'s' if count > 1 else ''} of theirs did not arrive.", WARM
+        case said.PeerAway():
+            return "They have not fetched your last message yet. It waits for them.", DIM
+        case said.PeerBack():
+            return "They are back.", DIM
+        case said.Left(name=name, why=why):
+            return (f"{name} was asked to leave." if why == "removed" else f"{name} has left."), DIM
+        case said.ReadOnly():
+            return "The host is away for a moment, so nothing can be said just now.", WARM
+        case said.Writable():
+            return "The host is back; you can write again.", DIM
+        case said.SuccessorNamed(name=name):
+            return f"{name} takes over the room.", DIM
+        case said.OutOfStep():
+            return "The thread was lost for a moment; saying hello again by itself.", DIM
+        case said.Closed(why):
+            return _ENDS.get(why, f"This conversation has ended ({why})."), BOLD
+        case _:
+            return None
+
+
+def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
+    """What became of one of the person's own messages; None while all is well and quiet."""
+    shown = text if len(text) <= 40 else text[:39] + "…"
+    match state.state:
+        case "delivered":
+            return f"  ✓ they have “{shown}”", DIM
+        case "held":
+            return None
+        case "waiting" if state.why:
+            return f"  … “{shown}” waits: {state.why}", DIM
+        case "expired":
+            return f"  ✗ “{shown}” was never fetched, and its time has run out. They have not seen it.", ALARM
+        case "refused":
+            return f"  ✗ “{shown}” was not sent: {state.why}", ALARM
+        case _:
+            return None

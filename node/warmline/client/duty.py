@@ -1,0 +1,154 @@
+"""A supporter on duty: doors kept, card and groups renewed in time, people let into conversations and rooms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from warmline.client.card import door_key
+from warmline.client.identity import Identity, IdentityFiles
+from warmline.client.line import Line
+from warmline.client.programme import Programme
+from warmline.client.rooms import HostedRoom, host_room
+from warmline.client.session import Conversation, Persona
+from warmline.client.session_doors import ContactKey, DoorKeeper, Knocking, OwnDoor, keep_doors
+from warmline_protocol.errors import ConfigError, UsageError, WarmlineError
+from warmline_protocol.records.card import Card
+from warmline_protocol.records.listing import ROOM, Listing
+
+log = logging.getLogger("warmline.client")
+
+RENEW_EVERY = 6 * 3600.0
+"""Seconds between renewals of the published groups, which live 48 h."""
+RETRY = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """Where somebody was let in. ``new`` where the conversation was not there before."""
+
+    talk: Conversation
+    name: str
+    room: bool
+    new: bool
+
+
+class Duty:
+    """Obtained from :func:`open_duty`."""
+
+    def __init__(
+        self,
+        line: Line,
+        identity: Identity,
+        card: Card,
+        keeper: DoorKeeper,
+        listings: dict[bytes, Listing],
+        nursery: trio.Nursery,
+    ) -> None:
+        self.keeper = keeper
+        self.name = card.name
+        self.knocks: trio.MemoryReceiveChannel[Knocking] = keeper.knocks
+        self._line = line
+        self._key = identity.key
+        self._me = Persona(card.name, card.avatar)
+        self._listings = listings
+        self._nursery = nursery
+        self._rooms: dict[bytes, HostedRoom] = {}
+
+    @property
+    def doors_up(self) -> int:
+        return self.keeper.doors_up
+
+    def title_of(self, listing: bytes) -> str:
+        """The title of the group that a knock is for; empty for one to one."""
+        found = self._listings.get(listing)
+        return found.title if found else ""
+
+    async def let_in(self, knock: Knocking) -> LetIn:
+        """Open a conversation with them, or admit them to the room that they knocked for, opening it first."""
+        listing = self._listings.get(knock.listing)
+        if listing is None or listing.kind != ROOM:
+            return LetIn(await self.keeper.accept(knock), knock.name or "somebody", room=False, new=True)
+        room = self._rooms.get(knock.listing)
+        new = room is None or bool(room.closed)
+        if room is None or room.closed:
+            room = await self._nursery.start(self._host, knock.listing)
+        if len(room.people) >= listing.capacity:
+            raise UsageError(f"{listing.title} is full", hint="Answer them busy, so that they can try another group.")
+        await room.admit(knock, self.keeper)
+        return LetIn(room, listing.title, room=True, new=new)
+
+    async def _host(self, listing: bytes, *, task_status: trio.TaskStatus[HostedRoom]) -> None:
+        try:
+            async with host_room(self._line.client, key=self._key, me=self._me) as room:
+                self._rooms[listing] = room
+                task_status.started(room)
+                await room.wait_closed()
+        finally:
+            self._rooms.pop(listing, None)
+
+    async def remove(self, name: str) -> None:
+        """Take somebody out of the room they are in; they read and write nothing from the next epoch on."""
+        for room in self._rooms.values():
+            for member, (called, _) in room.people.items():
+                if called == name and member != room.me:
+                    await room.remove(member)
+                    return
+        people = [name for room in self._rooms.values() for name, _ in room.people.values()]
+        raise UsageError(f"nobody called {name!r} is in a room of yours", hint=f"In your rooms: {', '.join(people)}.")
+
+
+@asynccontextmanager
+async def open_duty(line: Line, folder: Path, passphrase: str, *, seats: int) -> AsyncIterator[Duty]:
+    """Keep the doors on the card for the length of the block.
+
+    Raises ConfigError without a card, PassphraseError for the wrong passphrase, UnreachableError when no door's node
+    can be reached.
+    """
+    client = line.client
+    files = IdentityFiles(folder)
+    identity = await client.run_blocking(partial(files.load, lambda: passphrase))
+    record = await client.run_blocking(files.card)
+    if record is None or not isinstance(record.body, Card):
+        raise ConfigError("there is no card of yours on this device", hint="Make it first: `warmline supporter card`.")
+    card = record.body
+    programme = Programme(folder, identity, client.clock)
+    doors = [OwnDoor(door.node, door_key(identity, door.node.peer_id), door.open) for door in card.doors]
+    me = Persona(card.name, card.avatar)
+    async with keep_doors(
+        client, doors, partial(_contact_keys, identity), key=identity.key, me=me, max_sessions=seats
+    ) as keeper:
+        listings = await client.run_blocking(partial(programme.listings, card.doors[0]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_renew_forever, line, programme, card)
+            yield Duty(line, identity, card, keeper, listings, nursery)
+            nursery.cancel_scope.cancel()
+
+
+def _contact_keys(identity: Identity) -> list[ContactKey]:
+    return [ContactKey(secret.sealing_key(), secret.not_after) for secret in identity.contacts]
+
+
+async def _renew_forever(line: Line, programme: Programme, card: Card) -> None:
+    """Sign the published groups anew, well before their 48 hours are over."""
+    renewed = True
+    while True:
+        await trio.sleep((RENEW_EVERY if renewed else RETRY) * line.client.rng.uniform(0.8, 1.0))
+        renewed = await _renew(line, programme, card)
+
+
+async def _renew(line: Line, programme: Programme, card: Card) -> bool:
+    try:
+        records = await line.client.run_blocking(partial(programme.records, card.doors[0]))
+        if records:
+            await line.finder.publish(records)
+    except WarmlineError as error:
+        log.warning("your groups could not be renewed: %s (%s)", error, error.hint)
+        return False
+    return True
