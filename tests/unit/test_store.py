@@ -148,7 +148,7 @@ async def test_cancelled_writers_hand_on_their_turn(tmp_path: Path) -> None:
 async def test_closing_finishes_what_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     disk = threading.Event()
-    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         store = await stack.enter_async_context(opened(path))
         nursery.start_soon(store.write, lambda conn: disk.wait(60))
         for n in range(50):
