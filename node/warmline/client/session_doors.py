@@ -258,7 +258,7 @@ class DoorKeeper:
         session: Session = await self._nursery.start(self._run_session)
         try:
             await self._begin(session, knock.hello)
-        except BaseException:
+        except BaseException:  # whatever it was, cancellation too: its lanes end with it
             session._over.set()
             raise
         self._let_in[knock.attempt] = session
