@@ -75,6 +75,8 @@ def run(
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for library in ("httpx", "httpcore"):  # they name the chain's URL, with the key that may be in it, at every poll
+        logging.getLogger(library).setLevel(logging.WARNING)
     import trio
 
     from warmline.daemon.run import run_node
