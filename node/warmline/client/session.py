@@ -52,7 +52,9 @@ Everything hangs on one :class:`Client` (who shares routes, node choice, engine,
 
 ``to_json(event) -> dict`` * gives ``{"event": "text_received", ...}`` with bytes as hex, for line-JSON drivers.
 
-Nothing is kept on the disk unless ``vault=`` is given (see ``vault``); then ``resume_session`` goes on after a restart.
+Nothing is kept on the disk unless ``vault=`` is given to ``open_session`` or ``keep_doors``. Then
+``session.detach()`` ends without a goodbye, and ``resume_session(client, vault, id)`` goes on, after a crash too, with
+any id of ``vault.ids(session_keep.KIND)``; a session that ended leaves nothing there.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ from typing import Any, TypeAlias, TypeVar
 import trio
 
 from warmline.client.queues import Receipt
+from warmline.client.session_keep import Keep
 from warmline.client.session_lanes import (
     Client,
     Inlet,
@@ -79,6 +82,7 @@ from warmline.client.session_lanes import (
     open_inlets,
     unpack_address,
 )
+from warmline.client.vault import Vault
 from warmline.scopes import sole_error
 from warmline_protocol.errors import (
     BadSignatureError,
@@ -88,6 +92,7 @@ from warmline_protocol.errors import (
     UsageError,
     WarmlineError,
 )
+from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.node import NodeAddress
@@ -98,6 +103,7 @@ from warmline_protocol.session.machine import Machine
 from warmline_protocol.session.pair import Pair
 
 T = TypeVar("T")
+_KEPT = "kept"
 
 __all__ = [
     "Client",
@@ -112,6 +118,7 @@ __all__ = [
     "SessionSettings",
     "StillWaiting",
     "open_session",
+    "resume_session",
     "to_json",
 ]
 
@@ -234,14 +241,23 @@ class Conversation:
 
     async def aclose(self, why: str = "left") -> None:
         """Say goodbye, best effort, and end."""
-        if self._ended.is_set():
+        if self._over.is_set():
             return
         with trio.CancelScope(shield=True):
             if self._machine is not None and not self.closed:
                 await self._goodbye(why)
             self._end(why)
             await self._close_lanes()
+            await self._forget()
             self._over.set()
+
+    async def _forget(self) -> None:
+        """Ended for good: nothing of it is kept."""
+
+    def detach(self) -> None:
+        """End here without a goodbye, to go on later from the vault."""
+        self._end(_KEPT)
+        self._over.set()
 
     async def _goodbye(self, why: str) -> None:
         await self._do(lambda machine, now: machine.leave(now, why))
@@ -366,6 +382,8 @@ class Asking(Conversation):
         return tuple(inlet.own.address for inlet in self._inlets)
 
     async def _deliver(self, cells: list[tuple[int, bytes]], incarnation: bytes) -> None:
+        if self.closed == _KEPT:
+            await trio.sleep_forever()  # who comes back for them must find them: returning would acknowledge them
         if self._ended.is_set():
             return
         plain = [cell for _, cell in cells]
@@ -420,6 +438,16 @@ class Session(Asking):
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
         self._routes: tuple[QueueAddress, ...] = ()
+        self._keep: Keep | None = None
+
+    def _save(self, machine: Machine) -> None:
+        over = self._ended.is_set() and self.closed != _KEPT
+        if self._keep is not None and isinstance(machine, Pair) and not over:
+            self._keep.save(machine, self._routes, [inlet.own for inlet in self._inlets])
+
+    async def _forget(self) -> None:
+        if self._keep is not None:
+            await self.client.run_blocking(self._keep.forget)
 
     async def _take_cells(self, cells: list[bytes]) -> None:
         await self._do(lambda machine, now: machine.receive(cells, now))
@@ -549,15 +577,45 @@ class Seeking:
 
 @asynccontextmanager
 async def open_session(
-    client: Client, contact: Contact, *, me: Persona, line: str = "", listing: bytes = b""
+    client: Client,
+    contact: Contact,
+    *,
+    me: Persona,
+    line: str = "",
+    listing: bytes = b"",
+    vault: Vault | None = None,
 ) -> AsyncIterator[Session]:
     """Say Hello to a supporter. Returns at once with a session that is not established yet; see its events.
 
-    :class:`UnreachableError` when no node gives a queue for the answer.
+    With a ``vault`` it is kept there from the moment it is established until it ends, a day at most.
     """
     async with _conversing() as nursery:
         session = Session(client, nursery)
+        session._keep = None if vault is None else Keep(client, vault)
         nursery.start_soon(_seek, session, contact, me, line, listing)
+        try:
+            yield session
+        finally:
+            await session.aclose()
+
+
+@asynccontextmanager
+async def resume_session(
+    client: Client, vault: Vault, kept: bytes, *, key: SigningKey | None = None
+) -> AsyncIterator[Session]:
+    """Go on with a kept session (one of ``vault.ids(KIND)``); a supporter's needs its delegated ``key``.
+
+    :class:`UsageError` when the vault does not hold it any more.
+    """
+    keep = Keep(client, vault, kept)
+    pair, routes, own = await client.run_blocking(partial(keep.load, key))
+    async with _conversing() as nursery:
+        session = Session(client, nursery)
+        session._keep, session._routes = keep, routes
+        session._inlets = [Inlet(client, each, session._deliver) for each in own]
+        await session._adopt(pair)
+        for inlet in session._inlets:
+            nursery.start_soon(inlet.run)
         try:
             yield session
         finally:

@@ -21,7 +21,9 @@ import trio
 from warmline.client.identity import ContactSecret
 from warmline.client.queues import Cursor, QueueClient
 from warmline.client.session import Persona, Session, _conversing
+from warmline.client.session_keep import Keep
 from warmline.client.session_lanes import GONE, Backoff, Client, LanePath, carry, offer, unpack_address
+from warmline.client.vault import Vault
 from warmline.scopes import sole_error
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError, RefusedError, UsageError, WarmlineError
@@ -186,8 +188,10 @@ class DoorKeeper:
         key: SigningKey,
         me: Persona,
         max_sessions: int,
+        vault: Vault | None,
     ) -> None:
         self.client = client
+        self.vault = vault
         self.me = me
         self.max_sessions = max_sessions
         self.unreadable = 0
@@ -270,6 +274,7 @@ class DoorKeeper:
         with sole_error():
             async with trio.open_nursery() as nursery:
                 session = Session(self.client, nursery)
+                session._keep = None if self.vault is None else Keep(self.client, self.vault)
                 task_status.started(session)
                 await session._over.wait()
                 nursery.cancel_scope.cancel()
@@ -341,6 +346,7 @@ async def keep_doors(
     key: SigningKey,
     me: Persona,
     max_sessions: int = 3,
+    vault: Vault | None = None,
 ) -> AsyncIterator[DoorKeeper]:
     """Keep these doors for as long as the block runs; each is made at its node where it does not exist.
 
@@ -349,7 +355,7 @@ async def keep_doors(
     Raises what the first door's node said when no door can be opened at all.
     """
     async with _conversing() as nursery:
-        keeper = DoorKeeper(client, nursery, contact_keys, key, me, max_sessions)
+        keeper = DoorKeeper(client, nursery, contact_keys, key, me, max_sessions, vault)
         failure: WarmlineError | None = None
         for own in doors:
             lane = _DoorLane(client, own, keeper._heard)

@@ -1,0 +1,221 @@
+"""What a person keeps of conversations: by default nothing.
+
+A private seeker's vault is memory and dies with the process: closing means that nobody can be made to show anything.
+Who opts in gets a file whose every page is encrypted (SQLite3MultipleCiphers, ChaCha20-Poly1305) under a random key;
+that key lies beside it, wrapped by Argon2id from a passphrase, or in the operating system's keyring where there is
+one. Encrypting fields alone would leave counts, times and relations readable. One process owns the file.
+
+Records are (kind, id, bytes) with a date after which they are gone. Calls block: run them through ``run_blocking``.
+Python cannot wipe memory reliably, and a disk keeps what it keeps: :meth:`FileVault.destroy` deletes the wrapped key
+first, without which the rest is noise.
+"""
+
+from __future__ import annotations
+
+import os
+import threading  # noqa: TID251 - for a lock only: callers come from run_blocking's threads
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import apsw
+
+from warmline.client.identity import open_box, seal_box
+from warmline.env import Clock, Rng
+from warmline.store import file as files
+from warmline_protocol.errors import ConfigError, StoreError, UsageError
+
+_KEYRING_SERVICE = "warmline vault"
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS kept (
+        kind TEXT NOT NULL, id BLOB NOT NULL, until_ms INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (kind, id)
+    ) WITHOUT ROWID
+"""
+
+
+class Vault(Protocol):
+    """Where sessions that a person wants to keep lie between two runs."""
+
+    def put(self, kind: str, id: bytes, data: bytes, until_ms: int) -> None:
+        """Keep ``data`` until then, in place of what was there; on the disk when this returns."""
+        ...
+
+    def get(self, kind: str, id: bytes) -> bytes | None: ...
+
+    def delete(self, kind: str, id: bytes) -> None: ...
+
+    def ids(self, kind: str) -> list[bytes]: ...
+
+
+class MemoryVault:
+    """Keeps until the process ends."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[tuple[str, bytes], tuple[int, bytes]] = {}
+
+    def put(self, kind: str, id: bytes, data: bytes, until_ms: int) -> None:
+        """Keep in memory."""
+        self._kept[kind, id] = (until_ms, data)
+
+    def get(self, kind: str, id: bytes) -> bytes | None:
+        """What is kept and not over its date."""
+        until_ms, data = self._kept.get((kind, id), (0, b""))
+        return data if self._clock.utc_ms() < until_ms else None
+
+    def delete(self, kind: str, id: bytes) -> None:
+        """Forget it."""
+        self._kept.pop((kind, id), None)
+
+    def ids(self, kind: str) -> list[bytes]:
+        """The ids of a kind that are not over their date."""
+        now = self._clock.utc_ms()
+        return sorted(id for (each, id), (until, _) in self._kept.items() if each == kind and now < until)
+
+
+class FileVault:
+    """An encrypted file. Obtained from :func:`open_vault`; safe for several threads, which take turns."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, clock: Clock) -> None:
+        self.path = path
+        self._connection = connection
+        self._clock = clock
+        self._turn = threading.Lock()
+
+    def _run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._turn, files.translated(str(self.path)):
+            return list(self._connection.execute(sql, values))
+
+    def put(self, kind: str, id: bytes, data: bytes, until_ms: int) -> None:
+        """Keep on the disk."""
+        self._run("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", kind, id, until_ms, data)
+
+    def get(self, kind: str, id: bytes) -> bytes | None:
+        """What is kept and not over its date."""
+        now = self._clock.utc_ms()
+        rows = self._run("SELECT data FROM kept WHERE kind = ? AND id = ? AND until_ms > ?", kind, id, now)
+        return rows[0][0] if rows else None
+
+    def delete(self, kind: str, id: bytes) -> None:
+        """Forget it; the page is overwritten."""
+        self._run("DELETE FROM kept WHERE kind = ? AND id = ?", kind, id)
+
+    def ids(self, kind: str) -> list[bytes]:
+        """The ids of a kind that are not over their date; others are deleted on the way."""
+        now = self._clock.utc_ms()
+        self._run("DELETE FROM kept WHERE until_ms <= ?", now)
+        return [row[0] for row in self._run("SELECT id FROM kept WHERE kind = ? ORDER BY id", kind)]
+
+    def destroy(self) -> None:
+        """Make the file unreadable for everybody, then take it away. There is no way back."""
+        with self._turn:
+            _forget_key(self.path)
+            self._connection.close()
+            for path in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_vault(
+    path: Path, *, rng: Rng, clock: Clock, passphrase: Callable[[], str] | None = None
+) -> Iterator[FileVault]:
+    """The vault at ``path``, made when it is not there. Blocks, for the key derivation too.
+
+    With ``passphrase`` (asked once) the key is wrapped by it; without, it lies in the operating system's keyring.
+    Raises PassphraseError for the wrong one, ConfigError when there is no keyring, StoreLockedError when another
+    process has it open.
+    """
+    lock = files.lock(path)
+    try:
+        key = _key(path, rng, passphrase)
+        with closing(_connect(path, key)) as connection:
+            yield FileVault(path, connection, clock)
+    finally:
+        lock.close()
+
+
+def _connect(path: Path, key: bytes) -> apsw.Connection:
+    if not path.exists():
+        files.create_private(path)
+    with files.translated(str(path)):
+        connection = apsw.Connection(str(path))
+        # A raw key: Argon2id of ours is the only derivation.
+        connection.pragma("cipher", "chacha20")
+        connection.pragma("hexkey", key.hex())
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute(_SCHEMA)
+        except apsw.NotADBError:
+            connection.close()
+            raise StoreError(
+                f"{path.name} does not open with its key", hint="The vault or its key file was damaged or replaced."
+            ) from None
+    return connection
+
+
+def _box(path: Path) -> Path:
+    return path.with_name(path.name + ".key")
+
+
+def _key(path: Path, rng: Rng, passphrase: Callable[[], str] | None) -> bytes:
+    box = _box(path)
+    if path.exists() and path.stat().st_size and not box.exists() and passphrase is not None:
+        raise UsageError(f"{path.name} has no key file", hint="Open it by the keyring, or restore its .key file.")
+    if passphrase is None:
+        return _key_in_keyring(path, rng)
+    if box.exists():
+        return open_box(box.read_bytes(), passphrase())
+    key = rng.bytes(32)
+    _write_private(box, seal_box(key, passphrase(), rng))
+    return key
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """All or nothing, on the disk, readable by its owner only."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.replace(path)
+
+
+def _keyring() -> Any:
+    import keyring
+    from keyring.backends import fail
+
+    if isinstance(keyring.get_keyring(), fail.Keyring):
+        raise ConfigError("this machine has no keyring", hint="Choose a passphrase for the vault instead.")
+    return keyring
+
+
+def _key_in_keyring(path: Path, rng: Rng) -> bytes:
+    keyring = _keyring()
+    name = str(path.resolve())
+    found = keyring.get_password(_KEYRING_SERVICE, name)
+    if found is not None:
+        return bytes.fromhex(found)
+    if path.exists() and path.stat().st_size:
+        raise ConfigError(f"the keyring holds no key for {path.name}", hint="Open it with its passphrase.")
+    key = rng.bytes(32)
+    keyring.set_password(_KEYRING_SERVICE, name, key.hex())
+    return key
+
+
+def _forget_key(path: Path) -> None:
+    box = _box(path)
+    if box.exists():
+        with open(box, "r+b") as file:
+            file.write(bytes(box.stat().st_size))
+            file.flush()
+            os.fsync(file.fileno())
+        box.unlink()
+        return
+    keyring = _keyring()
+    keyring.delete_password(_KEYRING_SERVICE, str(path.resolve()))
