@@ -93,7 +93,7 @@ class RefusedError(RemoteError):
 class WorldError(WarmlineError):
     """Neither side's fault: network, disk, clock."""
 
-    default_hint = "Try again in a moment; `warmline doctor` looks for the cause."
+    default_hint = "Try again in a moment; `warmline node doctor` looks for the cause."
 
 
 class DeadlineError(WorldError):

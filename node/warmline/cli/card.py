@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     envvar="WARMLINE_SUPPORTER",
     type=click.Path(path_type=Path),
     default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
+    show_default="in your application directory",
     help="Directory of your device key and card.",
 )
 @entry_option

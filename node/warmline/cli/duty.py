@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from warmline.client.session_doors import Knocking
 
 
-@click.command()
+@click.command(short_help="Be there: answer your doors, host your rooms.")
 @click.option("--seats", type=click.IntRange(1, 8), default=3, show_default=True, help="Conversations at once.")
 @click.option("--second-queue-after", type=float, hidden=True, help="Seconds before the second queue is offered.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     envvar="WARMLINE_SUPPORTER",
     type=click.Path(path_type=Path),
     default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
+    show_default="in your application directory",
     help="Directory of your device key and card.",
 )
 @entry_option

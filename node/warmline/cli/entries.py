@@ -19,6 +19,7 @@ def entry_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "entries",
         multiple=True,
         envvar="WARMLINE_ENTRIES",
+        show_envvar=True,
         metavar="ADDRESS",
         help="Address of a node to enter by, ending in /p2p/<id>; may be repeated.",
     )(command)

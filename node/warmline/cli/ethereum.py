@@ -64,6 +64,7 @@ _SHARED = [
         "folder",
         envvar="WARMLINE_SUPPORTER",
         type=click.Path(path_type=Path),
+        show_default="in your application directory",
         help="Directory of your wallet and device key.",
     ),
     click.option("--wallet", type=click.Path(path_type=Path), help="Wallet file, if not wallet.json in --data."),

@@ -36,11 +36,12 @@ def supporter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="WARMLINE_SUPPORTER",
         type=click.Path(path_type=Path),
         default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
+        show_default="in your application directory",
         help="Directory of your device key and card.",
     )(command)
 
 
-@command.command()
+@command.command(short_help="Publish the groups in a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--check", is_flag=True, help="Only say whether the file is right; publish nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -71,7 +72,7 @@ def publish(
     _report([(draft.slug, draft.title) for draft in drafts], answers, as_json)
 
 
-@command.command()
+@command.command(short_help="Take a group of yours out of every directory.")
 @click.argument("group_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @supporter_options
@@ -93,7 +94,7 @@ def withdraw(group_id: str, as_json: bool, folder: Path, passphrase_fd: int | No
     _report([(group_id, "withdrawn")], answers, as_json)
 
 
-@command.command()
+@command.command(short_help="Find groups; what you look for stays here.")
 @click.option("--topic", "topics", multiple=True, help="A topic, like grief or new-parents; may be repeated.")
 @click.option("--language", "languages", multiple=True, help="A language tag, like en or pt-BR; may be repeated.")
 @click.option("--when", help='now, today, tonight, tomorrow, "tue", "tue 19:00-21:00", in your time zone.')
@@ -131,7 +132,7 @@ def find(
         _show(found, wanted, zone)
 
 
-@command.command()
+@command.command(short_help="Join the room of a group.")
 @click.argument("group", metavar="ID")
 @click.option("--name", default="", help="The name you go by in this room. Without one you are asked.")
 @click.option("--line", default="", help="A line that the host reads before they let you in.")
@@ -262,7 +263,8 @@ def _show(found: Findings, wanted: Wanted, zone: str) -> None:
     else:
         console.print("No group fits. Try fewer words, another time, or no filter at all.")
     asked = "1 operator" if found.operators == 1 else f"{found.operators} different operators"
-    console.print(f"{len(found.matches)} groups, as held by nodes of {asked}. Your search stayed on this device.")
+    count = "1 group" if len(found.matches) == 1 else f"{len(found.matches)} groups"
+    console.print(f"{count}, as held by nodes of {asked}. Your search stayed on this device.")
     for operator, why in found.failed:
         console.print(escape(f"  {operator} did not answer: {why}"), style="dim")
     for weakness in found.weak:

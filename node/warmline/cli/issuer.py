@@ -27,7 +27,7 @@ def command() -> None:
     """For organisations that train and credential supporters."""
 
 
-@command.command()
+@command.command(short_help="Register a type of credential, as an issuer.")
 @click.option("--type", "type_name", required=True, help="Name of the credential that you give, up to 31 bytes.")
 @click.option("--document-hash", default="0x" + "00" * 32, help="keccak-256 of the text that defines it.")
 @chain_options
@@ -71,7 +71,7 @@ async def _register(session: Session, type_name: str, document_hash: str) -> Non
     session.finish(issuer=shown(issuer), type=type_name, admitted=await session.contracts.issuer_admitted(issuer))
 
 
-@command.command()
+@command.command(short_help="For governance: admit an issuer.")
 @click.argument("issuer")
 @click.option("--metadata-hash", default="0x" + "00" * 32, help="keccak-256 of what is published about the issuer.")
 @chain_options
@@ -89,7 +89,7 @@ def admit(options: Options, issuer: str, metadata_hash: str) -> None:
     run(work)
 
 
-@command.command()
+@command.command(short_help="For governance: remove an issuer.")
 @click.argument("issuer")
 @chain_options
 def remove(options: Options, issuer: str) -> None:

@@ -29,7 +29,7 @@ command.add_command(card)
 command.add_command(duty)
 
 
-@command.command()
+@command.command(short_help="Make a wallet and a device key.")
 @click.option("--days", type=click.IntRange(1, DELEGATION_DAYS), default=DELEGATION_DAYS, show_default=True)
 @click.option("--on-chain", is_flag=True, help="Write the device key to the chain; needed for a contract wallet only.")
 @chain_options

@@ -14,7 +14,7 @@ _THINGS = "River Sparrow Meadow Lantern Pebble Willow Comet Otter Cedar Fern Her
 FIRST_SCREEN = (
     "warmline is people listening to people. It is not therapy and not a crisis service: nobody here can see where "
     "you are or send help. If you are in danger right now, please call your local emergency number.",
-    "What you write is encrypted on this machine, and only the person you talk to can read it. The encryption uses "
+    "What you write is encrypted on this machine, and only the people you talk to can read it. The encryption uses "
     "published standards and has not been audited yet.",
 )
 TOO_YOUNG = (
@@ -101,6 +101,8 @@ def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
             return f"  … “{shown}” waits: {state.why}", DIM
         case "expired":
             return f"  ✗ “{shown}” was never fetched, and its time has run out. They have not seen it.", ALARM
+        case "refused" if state.why in ("left", "blocked", "closed"):
+            return f"  … you left before it was known whether “{shown}” reached them", DIM
         case "refused":
             return f"  ✗ “{shown}” was not sent: {state.why}", ALARM
         case _:

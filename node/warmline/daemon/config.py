@@ -71,7 +71,7 @@ class QueuesSection:
 
 @dataclass(frozen=True, slots=True)
 class ChainSection:
-    """Where helpers' standing is read from. Empty: everything works and records show as unverified."""
+    """Where supporters' standing is read from. Empty: everything works and records show as unverified."""
 
     url: str = _set("", "JSON-RPC address of an Ethereum node, or of `warmline chain dev`.")
     manifest: str = _set("", "Path of the manifest with the contracts' addresses, relative to this file.")

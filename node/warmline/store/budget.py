@@ -24,7 +24,7 @@ def reserve(conn: apsw.Connection, owner: str, size: int, *, budget: int) -> Non
     if size > free:
         raise DiskFullError(
             f"the disk budget has {max(free, 0)} bytes left and {size} were asked for",
-            hint="raise the node's disk budget, or wait until reservations expire",
+            hint="Raise the node's disk budget, or wait until reservations expire.",
         )
     conn.execute(
         "INSERT INTO reserved VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET bytes = bytes + excluded.bytes",

@@ -46,7 +46,7 @@ _SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 def disk_full() -> DiskFullError:
     return DiskFullError(
         "the disk is full: nothing was written, and what was already confirmed is safe",
-        hint="free space on the disk that holds the node's directory, or lower its disk budget",
+        hint="Free space on the disk that holds the node's directory, or lower its disk budget.",
     )
 
 
@@ -60,10 +60,10 @@ def translate(error: BaseException, connection: apsw.Connection | None = None) -
         full = _extended(error) in _SPACE_ERRORS and (
             connection is None or connection.system_errno in _SPACE_ERRNOS | {0}
         )
-        return disk_full() if full else StoreIOError(f"the disk failed: {error}", hint="check the disk's health")
+        return disk_full() if full else StoreIOError(f"the disk failed: {error}", hint="Check the disk's health.")
     if isinstance(error, (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError)):
         return StoreIOError(
-            f"the store cannot be opened for writing: {error}", hint="check who owns the node's directory"
+            f"the store cannot be opened for writing: {error}", hint="Check who owns the node's directory."
         )
     return error
 
@@ -75,5 +75,5 @@ def _extended(error: apsw.Error) -> int:
 def corrupt(detail: str, path: str = "the store") -> StoreCorruptError:
     return StoreCorruptError(
         f"{path} is damaged: {detail}",
-        hint="restore the latest backup (warmline backup restore); keep the damaged file for whoever helps you",
+        hint="Put the latest backup in its place, and keep the damaged file for whoever helps you.",
     )

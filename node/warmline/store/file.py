@@ -45,7 +45,7 @@ class FileLock:
             os.close(self._descriptor)
             raise StoreLockedError(
                 f"another warmline node runs on this directory ({path.parent}, process {holder or 'unknown'})",
-                hint="stop that node first, or give this one a directory of its own",
+                hint="Stop that node first, or give this one a directory of its own.",
             ) from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -61,7 +61,7 @@ def lock(path: Path) -> FileLock:
     except OSError as error:
         raise StoreIOError(
             f"the store's directory {path.parent} cannot be used: {error.strerror}",
-            hint="check that it exists and belongs to you",
+            hint="Check that it exists and belongs to you.",
         ) from error
 
 
@@ -115,7 +115,7 @@ def open_reader(path: str) -> apsw.Connection:
 def check_kind(conn: apsw.Connection, path: str) -> None:
     found = conn.pragma("application_id")
     if found not in (0, APPLICATION_ID) or (found == 0 and conn.execute("SELECT count(*) FROM sqlite_schema").get):
-        raise StoreVersionError(f"{path} belongs to another program", hint="give the node a directory of its own")
+        raise StoreVersionError(f"{path} belongs to another program", hint="Give the node a directory of its own.")
 
 
 def migrate(conn: apsw.Connection, migrations: Sequence[Migration], *, now_ms: int) -> None:
@@ -130,7 +130,7 @@ def migrate(conn: apsw.Connection, migrations: Sequence[Migration], *, now_ms: i
         if unknown:
             raise StoreVersionError(
                 f"the store was written by a newer warmline (it has {', '.join(unknown)})",
-                hint="install the newer version again, or restore a backup made with this one",
+                hint="Install the newer version again, or restore a backup made with this one.",
             )
         for step in migrations:
             if step.name not in applied:
@@ -173,7 +173,7 @@ def renew_generation(conn: apsw.Connection, fresh: Callable[[int], bytes], inode
 def backup(path: str, target: Path) -> None:
     """A consistent, compact copy of a live file at `target` (which must not exist), without a generation."""
     if target.exists():
-        raise StoreIOError(f"{target} exists already", hint="name a file that does not exist yet")
+        raise StoreIOError(f"{target} exists already", hint="Name a file that does not exist yet.")
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     with translated(path):

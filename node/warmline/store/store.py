@@ -178,7 +178,9 @@ class Store:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreClosedError("the store is closed", hint="this is a defect: something outlived its node")
+            raise StoreClosedError(
+                "the store is closed", hint="Something outlived its node, which is a defect: please report it."
+            )
 
     async def _aclose(self) -> None:
         self._closed = True
