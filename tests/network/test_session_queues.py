@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from support.conversations import PATIENCE, QUICK, Street, a_street, a_supporter, rest, until
-from warmline.client.session import HelloHeld, Persona, StillWaiting, open_session, to_json
+from warmline.client.session import HelloHeld, Persona, QueueLost, StillWaiting, open_session, to_json
 from warmline.client.session_lanes import SessionSettings
 from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.keys import SigningKey
@@ -239,3 +239,27 @@ async def test_every_purpose_has_a_path_of_its_own(tmp_path: Path) -> None:
                 await seeker.wait_established()
                 purposes = [purpose for purpose, _ in street.opened]
                 assert purposes.count("queue") == 4 and purposes.count("door") == 1
+
+
+async def test_a_queue_that_its_node_lost_is_told(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                own = supporter._inlets[0].own
+                async with (
+                    street.path("test", own.node) as path,
+                    supporter.client.queues_over(path) as queues,
+                ):
+                    await queues.remove(own.queue, own.owner)
+                house = street.house(own.node.peer_id)
+                house.die()
+                house.wake()
+                assert (await until(supporter, QueueLost)).node == own.node.peer_id
+                await seeker.send("by the other one")
+                assert (await until(supporter, TextReceived)).text == "by the other one"

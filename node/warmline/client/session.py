@@ -364,8 +364,8 @@ class Conversation:
             self._nursery.start_soon(outlet.run)
         return outlet
 
-    def _lost(self, inlet: Inlet) -> None:
-        self._tell(QueueLost(inlet.own.node.peer_id))
+    def _lost(self, node: NodeAddress) -> None:
+        self._tell(QueueLost(node.peer_id))
 
 
 class Asking(Conversation):
@@ -378,7 +378,7 @@ class Asking(Conversation):
         self._early: list[bytes] = []
 
     async def _open_queues(self) -> tuple[bytes, ...]:
-        self._inlets = await open_inlets(self.client, self._nursery, 2, self._deliver)
+        self._inlets = await open_inlets(self.client, self._nursery, 2, self._deliver, self._lost)
         return tuple(inlet.own.address for inlet in self._inlets)
 
     async def _deliver(self, cells: list[tuple[int, bytes]], incarnation: bytes) -> None:
@@ -612,7 +612,7 @@ async def resume_session(
     async with _conversing() as nursery:
         session = Session(client, nursery)
         session._keep, session._routes = keep, routes
-        session._inlets = [Inlet(client, each, session._deliver) for each in own]
+        session._inlets = [Inlet(client, each, session._deliver, session._lost) for each in own]
         await session._adopt(pair)
         for inlet in session._inlets:
             nursery.start_soon(inlet.run)

@@ -172,8 +172,12 @@ Deliver = Callable[[list[tuple[int, bytes]], bytes], Awaitable[None]]
 class Inlet:
     """Follows one's own queue for as long as :meth:`run` runs."""
 
-    def __init__(self, client: Client, own: OwnQueue, deliver: Deliver) -> None:
+    def __init__(
+        self, client: Client, own: OwnQueue, deliver: Deliver, lost: Callable[[NodeAddress], None] = lambda node: None
+    ) -> None:
+        """``lost`` is called when the node says that the queue is gone."""
         self.own = own
+        self._lost = lost
         self.up = False
         self.weakness: str | None = None
         self.gone = ""
@@ -206,6 +210,7 @@ class Inlet:
             raise error
         if error.code in GONE:
             self.gone = error.message
+            self._lost(self.own.node)
 
     async def _once(self, task_status: TaskStatus[None], backoff: Backoff) -> None:
         own = self.own
@@ -396,7 +401,9 @@ def append_job(
     return Job(perform, done, failed)
 
 
-async def open_inlets(client: Client, nursery: trio.Nursery, count: int, deliver: Deliver) -> list[Inlet]:
+async def open_inlets(
+    client: Client, nursery: trio.Nursery, count: int, deliver: Deliver, lost: Callable[[NodeAddress], None]
+) -> list[Inlet]:
     """Up to ``count`` queues of one's own, at nodes of different operators where there are some, being followed.
 
     :class:`UnreachableError` when no node gives one.
@@ -408,7 +415,7 @@ async def open_inlets(client: Client, nursery: trio.Nursery, count: int, deliver
     async def open_one() -> None:
         while nodes:
             node = nodes.pop(0)
-            inlet = Inlet(client, OwnQueue.at(node.address, client.rng), deliver)
+            inlet = Inlet(client, OwnQueue.at(node.address, client.rng), deliver, lost)
             try:
                 with trio.fail_after(client.settings.create):
                     await nursery.start(inlet.run)
