@@ -11,6 +11,12 @@ DEPTH_MAX: Final = 8
 """Nesting of lists and maps."""
 ITEMS_MAX: Final = 4096
 """Entries of one list or map."""
+VALUES_BASE: Final = 5000
+"""Values (items of lists and maps, and these themselves) of one message, whatever its size."""
+BYTES_PER_VALUE: Final = 16
+"""One value more for every so many bytes: what honest messages hold beyond the base is larger."""
+VALUES_MAX: Final = 24_576
+"""Values of one message at most. The largest honest one is a bucket of sync: 4096 entries of three fields."""
 VARINT_MAX: Final = 4
 """Bytes of a frame's length prefix: 256 MiB, far above any cap."""
 CLOCK_SKEW_MS: Final = 5 * 60_000
@@ -158,6 +164,8 @@ MESSAGE_TTL_MS: Final = 24 * 3600_000
 """How long a sender keeps offering a message before it tells the person that it expired."""
 SECOND_QUEUE_MS: Final = 60_000
 """Time without delivery after which a message is offered to the contact's second queue."""
+SECOND_QUEUE_TRIES: Final = 3
+"""Failed tries at one queue after which the second need not wait that long."""
 RETRY_FIRST_MS: Final = 1_000
 RETRY_MAX_MS: Final = 30_000
 """Bounds of the doubling pause between two tries at one queue."""

@@ -432,3 +432,25 @@ def test_a_session_after_a_fresh_hello_carries_on(link: Link) -> None:
     assert fresh.guest.texts == ["never arrived"]
     assert fresh.host.states(first)[-1] == "delivered"
     assert isinstance(fresh.host.reads[0], FakeQueue)
+
+
+def test_a_node_that_cannot_be_reached_is_passed_by_after_three_tries(link: Link) -> None:
+    link.settle()
+    link.host.reads[0].alive = False
+    begun = link.now
+    message = link.say(link.guest, "by the other way")
+    while True:
+        while link.guest.todo:
+            link.perform(link.guest)
+        if "held" in link.guest.states(message):
+            break
+        due = link.guest.machine.next_timer()
+        assert due is not None
+        link.sleep(max(1, due - link.now))
+    assert link.now - begun < 10_000
+    held = [each for each in link.guest.events if isinstance(each, MessageState) and each.state == "held"]
+    assert held[-1].by == ("h1",)
+    following = link.say(link.guest, "and this one at once")
+    while link.guest.todo:
+        link.perform(link.guest)
+    assert link.guest.states(following) == ["waiting", "held"]

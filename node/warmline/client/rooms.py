@@ -226,6 +226,10 @@ class HostedRoom(RoomConversation):
         super().__init__(client, nursery)
         self._owner = SigningKey(client.rng.bytes(32))
 
+    async def aclose(self, why: str = "closed") -> None:
+        """End the room for everybody."""
+        await super().aclose(why)
+
     async def admit(self, knock: Knocking, keeper: DoorKeeper) -> None:
         """Let them in. RefusedError ``full`` when there is no seat (answer them ``keeper.busy(knock)``)."""
         await self._do(lambda room, now: room.admit(knock.hello, now))
@@ -333,7 +337,7 @@ async def host_room(client: Client, *, key: SigningKey, me: Persona) -> AsyncIte
         try:
             yield room
         finally:
-            await room.aclose("closed")
+            await room.aclose()
 
 
 @asynccontextmanager

@@ -274,8 +274,13 @@ class Pair(Machine):
         alive = [route for route in range(self.routes) if route not in self._dead]
         first = [route for route in alive if route == self.preferred]
         rest = [route for route in alive if route != self.preferred]
-        second = everywhere or not first or now_ms >= entry.created_ms + self.second_after_ms
+        second = everywhere or not first or now_ms >= self._second_ms(entry)
         return first + rest if second else first
+
+    def _second_ms(self, entry: Entry) -> int:
+        """From when on the second queue may have it too: time without delivery, or a node that cannot be reached."""
+        failed = entry.tries.get(self.preferred, 0) >= limits.SECOND_QUEUE_TRIES
+        return 0 if failed else entry.created_ms + self.second_after_ms
 
     def _offer(self, entry: Entry, route: int, now_ms: int) -> None:
         if route in entry.holders or route in entry.in_flight or now_ms < entry.next_ms.get(route, 0):
@@ -552,7 +557,7 @@ class Pair(Machine):
         return min((each for each in due if each is not None), default=None)
 
     def _retries_of(self, entry: Entry) -> list[int]:
-        second_ms = entry.created_ms + self.second_after_ms
+        second_ms = self._second_ms(entry)
         due = []
         for route in range(self.routes):
             if route in self._dead or route in entry.holders or route in entry.in_flight:
