@@ -149,10 +149,11 @@ class _DoorLane:
                     self._undecided.add(cursor.seq)
                     self._heard(self, cursor.seq, cell)
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._acknowledge, queues, queue)
-                await carry(path, cells.__anext__, hand_on, trio.Event())
-                nursery.cancel_scope.cancel()
+            with sole_error():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._acknowledge, queues, queue)
+                    await carry(path, cells.__anext__, hand_on, trio.Event())
+                    nursery.cancel_scope.cancel()
 
     def decided(self, seq: int) -> None:
         """This Hello needs no more keeping."""
