@@ -97,7 +97,8 @@ def _first_line(process: subprocess.Popen[bytes], errors: IO[bytes]) -> bytes:
     line, deadline = b"", time.monotonic() + START_SECONDS
     while not line.endswith(b"\n"):
         readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-        piece = os.read(process.stdout.fileno(), 1 << 16) if readable else b""
+        # Byte by byte: what the child says after its first line belongs to the test.
+        piece = os.read(process.stdout.fileno(), 1) if readable else b""
         if not piece:
             process.kill()
             raise AssertionError(f"the process was not ready: {Path(errors.name).read_text(errors='replace')[-3000:]}")
