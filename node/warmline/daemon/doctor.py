@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import socket
@@ -21,6 +20,7 @@ from warmline.daemon import control
 from warmline.daemon.config import Config, load
 from warmline.daemon.home import Home
 from warmline.daemon.node import MIB
+from warmline.net.addresses import is_global
 from warmline_protocol.errors import UnreachableError, WarmlineError
 from warmline_protocol.limits import CLOCK_SKEW_MS
 
@@ -125,24 +125,14 @@ def _try_to_bind(host: str, port: int) -> None:
 
 def _addresses(config: Config, status: dict[str, Any] | None) -> Finding:
     addrs = status["addrs"] if status else list(config.net.announce)
-    if any(_is_public(addr) for addr in addrs):
-        return good("address", next(addr for addr in addrs if _is_public(addr)))
+    if any(is_global(addr) for addr in addrs):
+        return good("address", next(addr for addr in addrs if is_global(addr)))
     return Finding(
         "address",
         Level.NOTE,
         "only addresses of this machine or its own network are known",
         "For others to reach this node, set [net] announce to its public address and open the port.",
     )
-
-
-def _is_public(addr: str) -> bool:
-    parts = addr.split("/")
-    if len(parts) < 3 or parts[1].startswith("dns"):
-        return len(parts) >= 3
-    try:
-        return ipaddress.ip_address(parts[2]).is_global
-    except ValueError:
-        return False
 
 
 async def _bootstrap(config: Config) -> list[Finding]:

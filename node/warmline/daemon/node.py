@@ -19,6 +19,7 @@ from warmline import __version__
 from warmline.chain.source import Chain
 from warmline.daemon.config import Config
 from warmline.env import Clock, Rng, RunBlocking
+from warmline.net.addresses import dialable
 from warmline.net.dht import Dht, open_dht
 from warmline.net.gossip import Gossip, open_gossip
 from warmline.net.host import HostSettings, Libp2pHost, open_host
@@ -135,7 +136,7 @@ async def build_node(
             open_relay(
                 host,
                 # No peer is a node before the directory is there to say so.
-                locate=lambda peer: found[0].locate(peer) if found else None,
+                locate=lambda peer: _located(found[0], host, peer) if found else None,
                 limits=_circuit_limits(config),
                 clock=clock,
                 hop=config.relay.enabled,
@@ -170,7 +171,9 @@ async def build_node(
             open_keeper(
                 host,
                 KeeperSettings(degree=config.node.peers_min, pinned=config.net.bootstrap),
-                candidates=lambda: [addr for record in directory.nodes() for addr in record.addrs],
+                candidates=lambda: [
+                    addr for record in directory.nodes() for addr in dialable(record.addrs, host.addrs())
+                ],
                 rng=rng,
             )
         )
@@ -180,6 +183,12 @@ async def build_node(
             config, host, gossip, dht, relay, directory, queues, keeper, chain, store, clock, started_ms=clock.utc_ms()
         )
         nursery.cancel_scope.cancel()
+
+
+def _located(directory: Directory, host: Libp2pHost, peer: str) -> tuple[str, ...] | None:
+    """Where circuits to ``peer`` may be opened; the addresses are what a stranger wrote into a record."""
+    told = directory.locate(peer)
+    return None if told is None else dialable(told, host.addrs())
 
 
 async def _meet_new_nodes(directory: Directory, keeper: Keeper) -> None:

@@ -11,7 +11,6 @@ never are, and a sweep drops what the validator no longer takes.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from warmline.net import patches
+from warmline.net.addresses import dialable
 from warmline.net.dht_lookup import ask_in_time, drive, exchange
 from warmline.net.dht_server import (
     CONTENT_SIZE,
@@ -245,18 +245,13 @@ class Dht:
     async def _reach(self, contact: Contact) -> None:
         if self._host.is_connected(contact.peer_id):
             return
-        for addr in self._dialable(contact.addrs)[:ADDRS_TRIED]:
+        for addr in dialable(contact.addrs, self._host.addrs())[:ADDRS_TRIED]:
             try:
                 await self._host.connect(addr)
             except (RemoteError, WorldError):
                 continue
             return
         raise UnreachableError("no address of a DHT peer answered")
-
-    def _dialable(self, addrs: tuple[str, ...]) -> list[str]:
-        """A node on the open network is not sent to dial inside somebody's private one."""
-        inside = not any(_is_global(addr) for addr in self._host.addrs())
-        return [addr for addr in addrs if inside or _is_global(addr)]
 
     def _contact(self, peer: ID) -> Contact:
         info = self._table.get_peer_info(peer)
@@ -410,13 +405,3 @@ def _protocols(peerstore: Any, peer: ID) -> list[str]:
         return [str(protocol) for protocol in peerstore.get_protocols(peer)]
     except Exception:  # noqa: BLE001 - the peerstore raises for a peer that it has not heard of yet
         return []
-
-
-def _is_global(addr: str) -> bool:
-    parts = addr.split("/")
-    if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
-        return True  # a name: whoever resolves it decides
-    try:
-        return ipaddress.ip_address(parts[2]).is_global
-    except ValueError:
-        return False

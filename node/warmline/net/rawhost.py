@@ -28,8 +28,8 @@ from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 
 from warmline.net import patches
+from warmline.net.addresses import to_tell
 from warmline.net.muxer import BoundedYamux, with_pings
-from warmline.net.names import reachable
 from warmline.net.peerstore import BoundedPeerStore
 from warmline_protocol.errors import UnreachableError
 from warmline_protocol.keys import SigningKey
@@ -128,7 +128,7 @@ def _announcing(announce: list[Multiaddr]) -> Callable[[list[Multiaddr]], list[M
     """What identify and :meth:`Libp2pHost.addrs` tell: what the operator said, or where we listen; TCP first."""
 
     def addrs(listening: list[Multiaddr]) -> list[Multiaddr]:
-        return announce or sorted(map(reachable, listening), key=lambda addr: ("/ws" in str(addr), str(addr)))
+        return announce or to_tell(listening)
 
     return addrs
 
