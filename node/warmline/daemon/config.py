@@ -76,7 +76,10 @@ class ChainSection:
     url: str = _set("", "JSON-RPC address of an Ethereum node, or of `warmline chain dev`.")
     manifest: str = _set("", "Path of the manifest with the contracts' addresses, relative to this file.")
     confirmations: int = _set(
-        -1, "Blocks that good news must be old; -1 lets the chain decide (finality). Bad news acts at once.", low=-1
+        0,
+        "Blocks on top of good news before it counts, its own included; 0 lets the chain decide (its finalized block). "
+        "Bad news acts at once.",
+        low=0,
     )
 
 

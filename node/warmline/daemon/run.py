@@ -119,7 +119,7 @@ async def _until_signal(scope: trio.CancelScope) -> None:
 def _chain_config(config: Config) -> ChainConfig:
     chain = config.chain
     manifest = config.folder / chain.manifest if chain.manifest else None
-    return ChainConfig(chain.url, manifest, chain.confirmations if chain.confirmations >= 0 else None)
+    return ChainConfig(chain.url, manifest, chain.confirmations or None)
 
 
 # --- systemd (sd_notify(3)) ------------------------------------------------------------------------------------------
