@@ -309,8 +309,8 @@ def _reverting(work: Callable[[], Any]) -> Any:
         raise Refusal(3, "execution reverted", _hex(data)) from error
     except VMError as error:
         raise Refusal(-32000, str(error)) from error
-    except Exception as error:
-        if type(error).__module__.startswith(("eth.", "eth_utils")):  # ValidationError has two homes there
+    except Exception as error:  # py-evm's ValidationError has two homes, and eth_utils' no class that we may name
+        if type(error).__module__.startswith(("eth.", "eth_utils")):
             raise Refusal(-32000, str(error)) from error
         raise
 
