@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from support.sessions import START_MS
-
 from warmline.client.engine_mlsrs import MlsRsProvider
 from warmline.env import SeededRng
 from warmline_protocol import limits
