@@ -1,0 +1,203 @@
+"""Plays the story from the first act to the last, and leaves nothing running and nothing lying about."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from rich.console import Console
+
+from warmline.demo import conversations, evidence, steps
+from warmline.demo.casting import PASSPHRASE, Programme, read_programme
+from warmline.demo.evidence import Row
+from warmline.demo.processes import StepFailedError, open_fleet
+from warmline.demo.stage import Stage
+from warmline.demo.steps import Step
+from warmline.demo.tables import Outcome, Teller, as_data
+from warmline_protocol.errors import WarmlineError
+
+TOTAL = 240.0
+"""Seconds after which the whole story is given up, however busy the machine."""
+
+ACTS: tuple[tuple[Step, ...], ...] = (
+    (Step("chain", "a chain for development starts", steps.chain),),
+    (
+        Step("nodes", "nodes of different operators start and find each other", steps.nodes),
+        Step("credentials", "an issuer credentials two supporters, who bond", steps.credentials),
+    ),
+    (Step("cards", "the supporters put their cards out", steps.cards),),
+    (Step("publish", "they publish a week of groups", steps.publish),),
+    (
+        Step("find", "four seekers who know one node look for groups", steps.find),
+        Step("duty", "the supporters go on duty", steps.duty),
+    ),
+    (
+        Step("room", "two seekers and a supporter meet in a room", conversations.room),
+        Step("one_to_one", "a seeker and a supporter talk one to one", conversations.one_to_one),
+    ),
+    (Step("node_dies", "the node that holds their queue is killed while they talk", conversations.node_dies),),
+    (Step("goodbye", "they say goodbye; every message is accounted for", conversations.goodbye),),
+    (Step("revoke", "a credential is revoked", steps.revoke),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    programme: Path
+    nodes: int
+    keep: bool
+    as_json: bool
+
+
+class Play:
+    """One performance."""
+
+    def __init__(self, stage: Stage, teller: Teller) -> None:
+        self.stage = stage
+        self.rows: list[Row] = []
+        self.outcomes = [Outcome(step.key, step.name) for act in ACTS for step in act]
+        self.outcomes.append(Outcome("evidence", "what each party saw is read and compared"))
+        self._teller = teller
+
+    @property
+    def ok(self) -> bool:
+        return all(outcome.ok for outcome in self.outcomes) and not any(row.wrong for row in self.rows)
+
+    async def perform(self) -> None:
+        """All acts, until one fails."""
+        for act in ACTS:
+            async with trio.open_nursery() as nursery:
+                for step in act:
+                    nursery.start_soon(self._play, step.key, partial(step.play, self.stage))
+            if any(outcome.problem for outcome in self.outcomes):
+                return
+        await self._play("evidence", self._evidence)
+
+    async def _evidence(self) -> str:
+        await self.stage.remember()
+        self.rows = await evidence.gather(self.stage)
+        wrong = [trace for row in self.rows for trace in row.wrong]
+        if wrong:
+            raise StepFailedError(f"{len(wrong)} traces that may not be there, the first: {wrong[0]}")
+        return "stores, logs, memory of peers, sockets and chain hold what they may, and no more"
+
+    async def _play(self, key: str, play: Any) -> None:
+        outcome = next(one for one in self.outcomes if one.key == key)
+        begin = trio.current_time()
+        self._teller.begun(outcome)
+        try:
+            outcome.said = await play()
+        except (WarmlineError, OSError, BaseExceptionGroup) as error:
+            _explain(outcome, error)
+        finally:
+            outcome.seconds = trio.current_time() - begin
+            self._teller.done(outcome)
+
+
+def _explain(outcome: Outcome, error: BaseException) -> None:
+    """Put a step's failure into words; what is no failure of a step (cancellation, a defect of ours) goes on."""
+    cause = error
+    while isinstance(cause, BaseExceptionGroup):
+        ours = [one for one in cause.exceptions if isinstance(one, (WarmlineError, OSError, BaseExceptionGroup))]
+        if not ours:
+            raise error
+        cause = ours[0]
+    if isinstance(cause, WarmlineError):
+        outcome.problem, outcome.hint = cause.message, cause.hint
+    else:
+        outcome.problem, outcome.hint = str(cause), "See the logs."
+
+
+async def run_demo(options: Options) -> int:
+    """Play it; the exit code. SIGTERM, SIGHUP and Ctrl-C end every program first."""
+    programme = read_programme(options.programme)
+    folder = Path(tempfile.mkdtemp(prefix="warmline-demo-"))
+    console = Console(highlight=False)
+    code = 130
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_signal, nursery.cancel_scope)
+            code = await _perform(options, programme, folder, console)
+            nursery.cancel_scope.cancel()
+    finally:
+        if code in (0, 130):
+            shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+async def _until_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return
+
+
+async def _perform(options: Options, programme: Programme, folder: Path, console: Console) -> int:
+    teller = Teller(console, silent=options.as_json)
+    begin = trio.current_time()
+    async with open_fleet(folder / "logs") as fleet:
+        stage = Stage.of(folder, fleet, programme, options.nodes, teller.note)
+        play = Play(stage, teller)
+        teller.note(f"Everything of this demo is in {folder}")
+        with trio.move_on_after(TOTAL) as whole:
+            await play.perform()
+        if whole.cancelled_caught:
+            _give_up(play)
+        total = trio.current_time() - begin
+        _report(options, teller, play, total)
+        if options.keep and play.ok:
+            await _keep(stage, console)
+    if not play.ok:
+        print(f"The logs are kept in {folder / 'logs'}", file=sys.stderr)
+    return 0 if play.ok else 1
+
+
+def _give_up(play: Play) -> None:
+    unfinished = next((one for one in play.outcomes if not one.ok and not one.problem), None)
+    if unfinished is not None:
+        unfinished.problem = f"not finished when {TOTAL:g} s had passed"
+        unfinished.hint = "Run it on a machine that is less busy."
+
+
+def _report(options: Options, teller: Teller, play: Play, total: float) -> None:
+    if options.as_json:
+        import json
+
+        print(json.dumps(as_data(play.stage, play.outcomes, play.rows, total), ensure_ascii=False))
+    else:
+        teller.tables(play.stage, play.outcomes, play.rows, total)
+
+
+async def _keep(stage: Stage, console: Console) -> None:
+    """Leave nodes and chain running until Ctrl-C, and say what one can do with them."""
+    seat = stage.supporters[0]
+    await seat.on_duty.end()
+    entry, other = stage.bootstrap.addr, stage.entry_of_supporters.addr
+    console.print("\nThe network keeps running until you press Ctrl-C here. In other terminals:", style="bold")
+    for words, command in _to_play_with(stage, seat.folder, entry, other):
+        console.print(f"\n  {words}", highlight=False)
+        console.print(f"    {command}", soft_wrap=True, highlight=False, markup=False)
+    await trio.sleep_forever()
+
+
+def _to_play_with(stage: Stage, folder: Path, entry: str, other: str) -> Sequence[tuple[str, str]]:
+    return (
+        (
+            f"Be {stage.supporters[0].role.name}, on duty (the passphrase is: {PASSPHRASE})",
+            f"warmline supporter duty --data {folder} --entry {other}",
+        ),
+        ("Find groups", f"warmline groups find --entry {entry}"),
+        ("Talk one to one, as a seeker", f"warmline talk --entry {entry}"),
+        ("Join a room", f"warmline groups join {stage.programme.room.id} --entry {entry}"),
+        ("See the network as an operator", f"warmline node mesh --data {stage.bootstrap.home.folder}"),
+        ("Add a node of your own", f"warmline node run --data ./my-node --bootstrap {entry}"),
+        ("The chain answers at", stage.chain_url),
+    )
