@@ -62,6 +62,17 @@ def test_without_a_box_the_registered_device_key_speaks(tmp_path: Path) -> None:
     assert IdentityFiles(tmp_path).load(never).owner == make.wallet_of("ana")
 
 
+def test_a_registration_renewed_after_the_box_was_made_counts(tmp_path: Path) -> None:
+    files, registered = IdentityFiles(tmp_path), SupporterFiles(tmp_path)
+    files.save(Identity(make.key("ana"), make.delegation()), "four unrelated words", SeededRng(1))
+    later = make.delegation(at_ms=make.NOW + 86_400_000)
+    registered.keep_delegation(later)
+    assert files.load(lambda: "four unrelated words").delegation == later
+    for ignored in (make.delegation(at_ms=make.NOW - 86_400_000), make.delegation("bo", at_ms=make.NOW + 1000)):
+        registered.keep_delegation(ignored)
+        assert files.load(lambda: "four unrelated words").delegation == make.delegation()
+
+
 def test_a_damaged_box_is_not_called_a_wrong_passphrase() -> None:
     sealed = seal_box(b"secret", "four unrelated words", SeededRng(2), **QUICK)
     assert open_box(sealed, "four unrelated words") == b"secret"

@@ -115,11 +115,12 @@ class IdentityFiles:
         ``passphrase`` is called only where there is a box.
         """
         box = self.folder / BOX_FILE
-        if box.exists():
-            return _unstore(open_box(_read(box), passphrase()))
         files = SupporterFiles(self.folder)
         delegated = (self.folder / "delegation").exists()  # without a wallet, records are unverified
-        return Identity(files.device_key(), files.delegation() if delegated else None)
+        registered = files.delegation() if delegated else None
+        if box.exists():
+            return _renewed(_unstore(open_box(_read(box), passphrase())), registered)
+        return Identity(files.device_key(), registered)
 
     def save(self, identity: Identity, passphrase: str, rng: Rng) -> None:
         """Write the box in the place of the old one; the old one stays until the new one is on the disk."""
@@ -188,6 +189,15 @@ def _derive(head: _Head, passphrase: str) -> bytes:
 def _unstore(data: bytes) -> Identity:
     stored = unpack(_Stored, _mapping(decode(data, max_size=BOX_MAX)))
     return Identity(SigningKey(stored.seed), stored.delegation, stored.contacts)
+
+
+def _renewed(identity: Identity, registered: Delegation | None) -> Identity:
+    """`register` keeps the wallet's new word beside the box, which it cannot open: the later word counts."""
+    if registered is None or registered.key != identity.key.public:
+        return identity
+    if identity.delegation is not None and registered.not_before_s <= identity.delegation.not_before_s:
+        return identity
+    return replace(identity, delegation=registered)
 
 
 def _mapping(value: object) -> dict[str, object]:
