@@ -16,6 +16,9 @@ from warmline_protocol.errors import ConfigError
 
 SEARCHED = "sea-glass-and-thunder"
 """A topic that one seeker looks for and no group offers: whoever holds this word has seen a search."""
+IN_THE_ROOM = "words of the room, spoken softly"
+IN_PRIVATE = "small words that nobody else may read"
+"""Part of everything that is said, there and there."""
 PASSPHRASE = "correct horse battery"
 CREDENTIAL = "warmline-demo-peer"
 GROUPS_MIN = 24

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from warmline.demo.casting import IN_PRIVATE, IN_THE_ROOM
 from warmline.demo.ledger import FINAL, Talk, fates_of, holders, settle, texts_sent, texts_shown
 from warmline.demo.processes import Program, StepFailedError
 from warmline.demo.stage import NodeSeat, SeekerSeat, Stage, all_of
@@ -61,7 +62,7 @@ async def _enter(stage: Stage, seat: SeekerSeat, record: str) -> Program:
 async def _round(talk: Talk) -> None:
     """Everybody says two things, one after the other; everybody else sees each."""
     for number, (speaker, place) in itertools.product((1, 2), zip(talk.programs, talk.places, strict=True)):
-        text = f"round {number} of the room, spoken softly by {speaker.name}"
+        text = f"{number}: {IN_THE_ROOM}, from {speaker.name}"
         await speaker.do("say", to=str(place), text=text)
         for listener in talk.programs:
             if listener is not speaker:
@@ -106,7 +107,7 @@ async def node_dies(stage: Stage) -> str:
         for speaker in talk.programs:
             nursery.start_soon(_chatter, talk, speaker, stop)
         await all_of([partial(_arrived, talk, reader, BEFORE, 0.0) for reader in talk.programs])
-        stage.killed = victim = await _victim(stage, talk)
+        stage.killed = victim = _victim(stage, talk)
         await stage.remember()
         assert victim.program is not None
         killed_at = trio.current_time()
@@ -134,7 +135,7 @@ async def _chatter(talk: Talk, speaker: Program, stop: trio.Event) -> None:
 
 
 def _line(speaker: Program, number: int) -> str:
-    return f"{number}: small words nobody else may read, from {speaker.name}"
+    return f"{number}: {IN_PRIVATE}, from {speaker.name}"
 
 
 async def _arrived(talk: Talk, reader: Program, count: int, since: float) -> float:
@@ -149,7 +150,7 @@ async def _arrived(talk: Talk, reader: Program, count: int, since: float) -> flo
     return fresh()[0]
 
 
-async def _victim(stage: Stage, talk: Talk) -> NodeSeat:
+def _victim(stage: Stage, talk: Talk) -> NodeSeat:
     """The node that holds what the seeker says to the supporter."""
     seeker = talk.programs[0]
     held = holders(talk, seeker)

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from warmline.demo.casting import SEARCHED
-from warmline.demo.ledger import texts_sent
+from warmline.demo.casting import IN_PRIVATE, IN_THE_ROOM, SEARCHED
 from warmline.demo.memory import search
 from warmline.demo.sockets import available
 from warmline.demo.stage import NodeSeat, Stage
@@ -60,10 +59,8 @@ class Traces:
 
 
 def traces_of(stage: Stage) -> Traces:
-    content = {
-        text: text.encode() for talk in stage.talks for p in talk.programs for text in texts_sent(talk, p).values()
-    }
-    content |= {seat.role.line: seat.role.line.encode() for seat in stage.seekers if seat.role.line}
+    said = [IN_THE_ROOM, IN_PRIVATE, *(seat.role.line for seat in stage.seekers if seat.role.line)]
+    content = {text: text.encode() for text in said}
     names = {seat.role.name: seat.role.name.encode() for seat in stage.seekers}
     ports = stage.fleet.watch.ports_of(*(seat.role.key for seat in stage.seekers))
     # A port that the kernel gave to a node at another time tells nothing.
@@ -137,6 +134,8 @@ def _entry_row(stage: Stage, traces: Traces, holdings: Sequence[Holding]) -> Row
     address = Cell("yes", f"yes: {len(seen)} connections" if seen else "none seen")
     address.wrong = _addresses_kept(traces, mine) if available() else []
     address.wrong += _direct_connections(stage) if available() else []
+    if available() and not seen:
+        address.wrong.append("no seeker was seen here, where one must be: then seeing none elsewhere says nothing")
     address.read = available()
     pairs = Cell("a node's name", "a node's name")
     pairs.wrong = _found(traces.names, mine)

@@ -209,7 +209,8 @@ async def open_fleet(logs: Path) -> AsyncIterator[Fleet]:
         try:
             yield fleet
         finally:
-            await fleet.end()
+            with trio.move_on_after(3 * TERM_SECONDS, shield=True):
+                await fleet.end()
             nursery.cancel_scope.cancel()
 
 
