@@ -55,6 +55,7 @@ CURES = {
     "every_second_read_updates_the_window": "patches.credit_by_halves",
     "a_message_is_two_socket_reads": "patches.read_ahead",
     "free_locks_yield": "patches.lock_without_yielding",
+    "every_close_waits": "patches.close_without_pauses",
 }
 
 
@@ -173,6 +174,17 @@ async def show_every_dial_waits() -> bool:
         before = trio.current_time()
         await connect(client, server)
         return trio.current_time() - before > 0.24
+
+
+async def show_every_close_waits() -> bool:
+    import trio
+
+    async with stock() as server, stock() as client:
+        await connect(client, server)
+        (connection,) = client.get_network().get_connections()
+        before = trio.current_time()
+        await connection.close()
+        return trio.current_time() - before > 0.19
 
 
 async def show_two_listeners_share_a_port() -> bool:

@@ -162,6 +162,17 @@ async def test_dialling_does_not_wait(listen: str) -> None:
         assert best < 0.2
 
 
+async def test_closing_does_not_wait() -> None:
+    async with a_host() as node, a_host(listen=()) as client:
+        best = PATIENCE
+        for _ in range(5):
+            await client.connect(node.addrs()[0])
+            before = trio.current_time()
+            await client.disconnect(node.peer_id)
+            best = min(best, trio.current_time() - before)
+        assert best < 0.1
+
+
 async def test_nobody_is_dialled_unasked() -> None:
     async with a_host() as node, a_host() as idle:
         idle.raw.get_peerstore().add_addrs(node.raw.get_id(), node.raw.get_transport_addrs(), 100)
