@@ -66,6 +66,18 @@ async def test_two_people_over_one_queue(tmp_path: Path) -> None:
             assert (await reader.read(made.queue, owner=OWNER)).cells == ()
 
 
+async def test_who_is_cancelled_leaves_at_once(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_node(tmp_path / "s.db") as node:
+            with trio.CancelScope() as scope:
+                async with a_client(node) as client:
+                    await client.create(OWNER, send_key=SEND)
+                    before = trio.current_time()
+                    scope.cancel()
+                    await trio.sleep_forever()
+            assert trio.current_time() - before < 1.5
+
+
 async def test_a_node_restarts_and_everybody_goes_on(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with a_node(tmp_path / "s.db") as node, a_client(node) as client:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
 import trio
@@ -95,8 +96,14 @@ class QueueClient:
     async def __aenter__(self) -> QueueClient:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with trio.CancelScope(shield=True), trio.move_on_after(2):
+            if error is not None and self._channel is not None:
+                # Cancelled, most often, and the path's own tasks with it: nobody is left to read the other side's
+                # goodbye, and waiting for it would cost the whole deadline.
+                await self._channel.abort()
             await self.aclose()
 
     # -- owners
