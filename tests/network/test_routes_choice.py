@@ -75,6 +75,14 @@ async def test_the_node_is_never_its_own_entry() -> None:
     assert "somebody else" in str(error.value.hint)
 
 
+async def test_where_the_only_entry_is_the_node_itself_another_node_serves() -> None:
+    known = routes(at("203.0.113.9", NODE))
+    known.add_spares([at("203.0.113.9", NODE), at("192.0.2.1", FAR)])
+    assert [peer for peer, _, _ in known.candidates(node_at("203.0.113.9"))] == [FAR]
+    elsewhere = NodeAddress(NEAR, (at("198.51.100.1", NEAR),))
+    assert [peer for peer, _, _ in known.candidates(elsewhere)] == [NODE]
+
+
 async def test_no_entries_and_no_such_entry() -> None:
     with pytest.raises(UnreachableError, match="no entry is known"):
         async with routes().path("x", node_at("203.0.113.9")):

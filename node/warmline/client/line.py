@@ -9,7 +9,7 @@ from warmline.client.finder import Finder, operator_of
 from warmline.client.routes import Routes
 from warmline.client.session import Client, QueueNode, SessionSettings
 from warmline.env import Clock, Rng, RunBlocking
-from warmline_protocol.records.node import QUEUES, NodeRecord
+from warmline_protocol.records.node import QUEUES, RELAY, NodeRecord
 
 
 @dataclass(slots=True)
@@ -36,6 +36,7 @@ async def pick_up(
     finder = Finder(routes, rng=rng, clock=clock)
     nodes = await finder.meet_nodes()
     operators.update((node.peer_id, operator_of(node)) for node in nodes)
+    routes.add_spares([node.addrs[0] for node in nodes if RELAY in node.offers and node.addrs])
     keepers = [QueueNode(node.address, operator_of(node)) for node in nodes if QUEUES in node.offers]
     only = {entry.rpartition("/p2p/")[2] for entry in routes.entries}
     # The entry knows this machine's address, so it should not also hold its queues.

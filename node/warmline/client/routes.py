@@ -35,6 +35,8 @@ from warmline_protocol.records.node import NodeAddress
 
 NETWORK_BITS = {4: 16, 6: 32}
 """Prefix length of one network, for keeping an entry and a node apart."""
+SPARES = 2
+"""Entries picked from the nodes that the network knows; two, because neither can be its own destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,17 @@ class Routes:
         self._operator_of = operator_of
         self._transports = transports
         self._failed_until: dict[str, float] = {}
+        self._spare: list[tuple[str, str]] = []
+
+    def add_spares(self, entries: Sequence[str]) -> None:
+        """Nodes to enter by where the only entry is the destination itself; two of them serve for this run.
+
+        The other side of a conversation picks its queues without knowing this side's entries, so with few entries
+        that happens to many a queue, and waiting does not mend it.
+        """
+        known = {peer for peer, _ in self._entries}
+        spare = [(_peer_of(entry), entry) for entry in entries]
+        self._spare = self._rng.sample([each for each in spare if each[0] not in known], SPARES)
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -160,9 +173,9 @@ class Routes:
     def candidates(self, node: NodeAddress) -> list[tuple[str, str, Diversity]]:
         """(peer id, address, diversity) of the entries for ``node``, the one to try first in front."""
         now = trio.current_time()
-        known = [
-            (peer, addr, self._diversity(peer, addr, node)) for peer, addr in self._entries if peer != node.peer_id
-        ]
+        others = [entry for entry in self._entries if entry[0] != node.peer_id]
+        others = others or [entry for entry in self._spare if entry[0] != node.peer_id]
+        known = [(peer, addr, self._diversity(peer, addr, node)) for peer, addr in others]
 
         def rank(entry: tuple[str, str, Diversity]) -> tuple[bool, bool]:
             peer, _, diversity = entry
