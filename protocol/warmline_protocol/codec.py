@@ -33,12 +33,14 @@ def decode(data: bytes, *, max_size: int = limits.MESSAGE_MAX) -> Value:
     """Decode canonical bytes; :class:`OversizeError` or :class:`MalformedError` for anything else."""
     if len(data) > max_size:
         raise OversizeError(f"{len(data)} bytes where at most {max_size} are allowed")
+    budget = _Budget(_values_in(len(data)) if max_size <= limits.MESSAGE_MAX else max_size)
     try:
         value: Value = msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=True,
-            object_pairs_hook=_unique_map,
+            object_pairs_hook=budget.on_map,
+            list_hook=budget.on_list,
             ext_hook=_no_ext,
             max_str_len=max_size,
             max_bin_len=max_size,
@@ -89,11 +91,37 @@ def _utf8(text: str) -> str:
     return text
 
 
-def _unique_map(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise MalformedError("a map with the same key twice")
-    return result
+def _values_in(size: int) -> int:
+    """How many values a message of ``size`` bytes may hold; what may be larger is this device's own state."""
+    return min(limits.VALUES_MAX, limits.VALUES_BASE + size // limits.BYTES_PER_VALUE)
+
+
+class _Budget:
+    """How many values one message may still hold.
+
+    A megabyte of one-byte values costs a reader seconds, and whoever sends it nothing.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, values: int) -> None:
+        self._left = values
+
+    def on_map(self, pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+        self._spend(len(pairs))
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise MalformedError("a map with the same key twice")
+        return result
+
+    def on_list(self, items: list[Value]) -> list[Value]:
+        self._spend(len(items))
+        return items
+
+    def _spend(self, values: int) -> None:
+        self._left -= values + 1
+        if self._left < 0:
+            raise MalformedError("more values than any message has")
 
 
 def _no_ext(code: int, data: bytes) -> Value:

@@ -83,7 +83,11 @@ SNAPSHOT_BUCKET_MIN: Final = 32
 SNAPSHOT_INDEX_MAX: Final = 2 << 20
 """Bytes of one shard's summary index; above it the shards split."""
 SNAPSHOT_PART_MAX: Final = 256 * 1024
+SNAPSHOT_BODIES_MAX: Final = 72 << 20
+"""Bytes of all bodies of one shard: what a node's directory holds (64 MiB), and some framing."""
 DIRECTORY_FRAME_MAX: Final = 1 << 20
+DIRECTORY_QUESTION_MAX: Final = RECORD_MAX + 256
+"""Bytes of one question to a directory: a record to publish is the largest; answers have whole frames."""
 DIRECTORY_FETCH_MAX: Final = 60
 """Records in one answer of directory sync: 60 full ones fit one frame."""
 DIRECTORY_NODES_MAX: Final = 32

@@ -10,6 +10,7 @@ import trio
 from warmline.net.streams import LINGER, Channel
 from warmline_protocol.errors import ChannelClosed, RefusedError, RemoteError, WarmlineError
 from warmline_protocol.limits import REFUSAL_TEXT_MAX
+from warmline_protocol.records.text import printable
 from warmline_protocol.wire import Refused, from_wire, to_wire
 
 A = TypeVar("A")
@@ -33,7 +34,7 @@ async def expect(channel: Channel, answers: tuple[type[A], ...], *, deadline: fl
             await channel.abort()
         raise
     if isinstance(answer, Refused):
-        raise RefusedError(answer.code, answer.why, hint=answer.hint or None)
+        raise RefusedError(printable(answer.code), printable(answer.why), hint=printable(answer.hint) or None)
     return cast(A, answer)
 
 
@@ -49,8 +50,11 @@ async def answer_calls(
     answer: Callable[[Q], Awaitable[object]],
     *,
     deadline: float | None = None,
+    max_question: int | None = None,
 ) -> None:
     """Answer one question after another until the other side ends; what ``answer`` refuses is told in words.
+
+    ``max_question`` is in bytes, where questions are smaller than the answers that the channel's frames must hold.
 
     Only :class:`RefusedError` crosses the wire: other errors are this node's own and reset the channel.
     """
@@ -59,7 +63,7 @@ async def answer_calls(
             data = await channel.receive(deadline=deadline)
         except ChannelClosed:
             return
-        question = from_wire(data, questions, max_size=channel.max_frame)
+        question = from_wire(data, questions, max_size=max_question or channel.max_frame)
         try:
             reply = await answer(question)
         except RefusedError as error:

@@ -33,6 +33,11 @@ def check_text(field: str, text: str, *, lines: bool = False) -> None:
         raise UsageError(f"{field} begins or ends with a space", hint="Remove the space.")
 
 
+def printable(text: str) -> str:
+    """What a stranger's node said, fit for a terminal: refusals and hints are shown to people as they came."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def check_language(tag: str) -> None:
     """A BCP 47 tag of language, optional script and optional region, in canonical case: ``pt-BR``, ``zh-Hant``."""
     if not _LANGUAGE.fullmatch(tag):
