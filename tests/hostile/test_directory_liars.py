@@ -367,7 +367,7 @@ async def test_a_holder_whose_sizes_lie_is_left() -> None:
     def answer(question: object) -> object:
         match question:
             case SnapshotWanted():
-                return Manifest(bytes(16), now(), 1, 5, 1000, 0, ())
+                return Manifest(bytes(16), now(), 1, 5, 1000, 0, (100,))
             case PartWanted():
                 return Part(b"x" * 2000)
             case _:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -43,11 +43,20 @@ from warmline_protocol.records.messages import (
     shard_key,
 )
 from warmline_protocol.records.node import DIRECTORY, NodeAddress, NodeRecord
-from warmline_protocol.records.snapshot import Summary, bucket_at, read_bodies, read_index, read_standing
+from warmline_protocol.records.snapshot import (
+    bucket_at,
+    bucket_count,
+    read_bodies,
+    read_index,
+    read_standing,
+)
+from warmline_protocol.records.text import printable
 
 log = logging.getLogger("warmline.client")
 
 PURPOSE: Final = "directory"
+STANDING_ROW: Final = 4096
+"""Bytes that the standing of one supporter may take in a sheet, its head included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +185,8 @@ class Finder:
                 async with self._channel(holder) as channel:
                     for data in records[len(answers) :]:
                         question = Publish(data)
-                        answers.append(
-                            await call(channel, question, (Published,), deadline=self._settings.call_deadline)
-                        )
+                        answer = await call(channel, question, (Published,), deadline=self._settings.call_deadline)
+                        answers.append(replace(answer, reason=printable(answer.reason), hint=printable(answer.hint)))
                     return tuple(answers)
             except WarmlineError as error:
                 errors.append(f"{holder.operator}: {error}")
@@ -224,6 +232,7 @@ class Finder:
     async def _snapshot(self, channel: Channel, holder: Holder, collection: Collection) -> Holding:
         deadline = self._settings.call_deadline
         manifest = await call(channel, SnapshotWanted(0), (Manifest,), deadline=deadline)
+        _check_sizes(manifest)
         rows = read_index(await self._section(channel, manifest, INDEX, 0, manifest.index_size))
         if len(rows) != manifest.records:
             raise MalformedError("an index with another number of rows than it said")
@@ -231,8 +240,9 @@ class Finder:
         standing = read_standing(sheet, public_of(holder.address.peer_id))
         held = {record.digest[:8]: record for one in collection.holdings for record in one.records}
         records = [held[row.print] for row in rows if row.print in held]
+        needed = {bucket_at(position, len(rows)) for position, row in enumerate(rows) if row.print not in held}
         for bucket, size in enumerate(manifest.bucket_sizes):
-            if _is_needed(bucket, rows, held):
+            if bucket in needed:
                 data = await self._section(channel, manifest, BODIES, bucket, size)
                 records += [record for body in read_bodies(data) if (record := _opened(body))]
                 await trio.lowlevel.checkpoint()
@@ -326,9 +336,13 @@ def _diverse(holders: list[Holder], *, last: set[str]) -> list[Holder]:
     return first + rest
 
 
-def _is_needed(bucket: int, rows: tuple[Summary, ...], held: dict[bytes, OpenedRecord]) -> bool:
-    inside = (row for position, row in enumerate(rows) if bucket_at(position, len(rows)) == bucket)
-    return any(row.print not in held for row in inside)
+def _check_sizes(manifest: Manifest) -> None:
+    """A holder may not announce more than a snapshot of so many records can have: the sizes cost memory and time."""
+    count = manifest.records
+    if len(manifest.bucket_sizes) != bucket_count(count):
+        raise MalformedError("a snapshot with another number of buckets than its records need")
+    if sum(manifest.bucket_sizes) > limits.SNAPSHOT_BODIES_MAX or manifest.standing_size > (count + 1) * STANDING_ROW:
+        raise MalformedError("a snapshot that is larger than its records can be")
 
 
 def _opened(data: bytes) -> OpenedRecord | None:

@@ -3,6 +3,9 @@
 Holders may lie by leaving out, by serving old copies, or by vouching. So records are united over all of them and the
 newest wins, and *verified* is counted over nodes of different operators whose signed standing is at most an hour old.
 One liar can neither hide a group nor make one verified.
+
+Newest wins only among records that may speak for their owner at all. A key that the wallet revoked, or that names
+somebody's wallet in a delegation which nobody signed, would otherwise hide the owner's own record by a later date.
 """
 
 from __future__ import annotations
@@ -102,8 +105,11 @@ class Collection:
     def records(self, now_ms: int) -> list[OpenedRecord]:
         """The newest of everything that lives, by id. What is signed in the future is not believed yet."""
         latest = now_ms + limits.CLOCK_SKEW_MS
-        everything = (record for holding in self.holdings for record in holding.records)
-        return living((record for record in everything if record.seq <= latest), now_ms)
+        sheets = self._sheets(now_ms)
+        everything = {
+            record.digest: record for holding in self.holdings for record in holding.records if record.seq <= latest
+        }
+        return living((each for each in everything.values() if _may_speak(each, sheets, now_ms)), now_ms)
 
     def operators(self) -> int:
         return len({holding.operator for holding in self.holdings})
@@ -144,17 +150,46 @@ class Collection:
             elif answer.verdict is Verdict.IGNORE:
                 against.add(operator)
         agree -= against
-        return Vouching(len(agree), len(asked)), len(against) > len(agree)
+        # Whoever follows another chain cannot vouch, but its silence must not make the others unanimous.
+        strangers = {operator for operator, _ in self._fresh(now_ms)} - asked
+        return Vouching(len(agree), len(asked | strangers)), len(against) > len(agree)
 
-    def _sheets(self, now_ms: int) -> list[tuple[str, StandingSheet]]:
+    def _fresh(self, now_ms: int) -> list[tuple[str, StandingSheet]]:
         oldest = now_ms // 1000 - limits.STANDING_AGE_MAX_S
-        fresh = [
+        return [
             (holding.operator, holding.sheet)
             for holding in self.holdings
             if holding.sheet is not None and holding.sheet.chain.time_s >= oldest
         ]
+
+    def _sheets(self, now_ms: int) -> list[tuple[str, StandingSheet]]:
+        fresh = self._fresh(now_ms)
         chain = self.chain_id if self.chain_id is not None else _most_followed(fresh)
         return [(operator, sheet) for operator, sheet in fresh if sheet.chain.chain_id == chain]
+
+
+def _may_speak(record: OpenedRecord, sheets: list[tuple[str, StandingSheet]], now_ms: int) -> bool:
+    """Whether a record's key may speak for its wallet, as far as the operators who follow the chain can tell.
+
+    A delegation that the wallet signed stands until more operators say that it was revoked than that it was not. One
+    that only the chain proves stands when more say that it is there than that it is not.
+    """
+    given = record.delegation
+    if given is None:
+        return True
+    yes: set[str] = set()
+    no: set[str] = set()
+    for operator, sheet in sheets:
+        standing = sheet.of(given.wallet)
+        if given.chain_id != sheet.chain.chain_id:
+            continue
+        if given.signature is None:
+            good = standing is not None and standing.delegate_until(given.key) * 1000 > now_ms
+        else:
+            good = standing is None or given.not_before_s >= standing.revoked_before_s
+        (yes if good else no).add(operator)
+    yes -= no
+    return len(yes) > len(no) if given.signature is None else len(no) <= len(yes)
 
 
 def fits(listing: Listing, wanted: Wanted) -> bool:
