@@ -36,6 +36,8 @@ from warmline_protocol.records.messages import TOPIC
 from warmline_protocol.records.node import DIRECTORY, KAD, QUEUES, RELAY, Capacity
 
 MIB = 1 << 20
+RECONSIDER_EVERY = 1.0
+"""Seconds between two looks at all known nodes: strangers can change the directory hundreds of times a second."""
 
 
 @dataclass(slots=True)
@@ -196,6 +198,7 @@ async def _meet_new_nodes(directory: Directory, keeper: Keeper) -> None:
     while True:
         await directory.wait_change()
         keeper.reconsider()
+        await trio.sleep(RECONSIDER_EVERY)
 
 
 def _host_settings(config: Config) -> HostSettings:

@@ -33,7 +33,7 @@ from warmline_protocol.errors import RefusedError, RemoteError, UsageError, Warm
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.delegation import Delegation
 from warmline_protocol.records.digests import differing
-from warmline_protocol.records.envelope import OpenedRecord, sign_record
+from warmline_protocol.records.envelope import NODE, OpenedRecord, record_id, sign_record
 from warmline_protocol.records.messages import (
     PROTOCOL,
     REQUESTS,
@@ -140,6 +140,7 @@ class Directory:
         self._own: NodeRecord | None = None
         self._outbox_send, self._outbox = trio.open_memory_channel[_Told](256)
         shelf.on_welcome = self._welcome
+        shelf.index.own = record_id(NODE, key.public)
 
     # --- for the rest of the node --------------------------------------------------------------------------------
 
@@ -214,7 +215,13 @@ class Directory:
         async def answer(question: object) -> object:
             return await self._answer(question, channel.peer)
 
-        await answer_calls(channel, REQUESTS, answer, deadline=self._settings.call_deadline)
+        await answer_calls(
+            channel,
+            REQUESTS,
+            answer,
+            deadline=self._settings.call_deadline,
+            max_question=limits.DIRECTORY_QUESTION_MAX,
+        )
 
     async def _answer(self, question: object, peer: str) -> object:
         match question:

@@ -30,13 +30,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much may be held, and how much of that may be unverified.
+    """How much may be held, and how much of that may be unverified. Node records have a room of their own.
 
-    As many records as fit one shard's index: a node that held more would have to serve several shards.
+    No chain vouches for a node, and relays carry to nodes that they know only: if strangers' cards and listings could
+    take the places of node records, one script would end private routing for every node that comes later. As many records as fit one shard's index: a node that held more would have to serve several shards.
     """
 
     records: int = limits.SNAPSHOT_INDEX_MAX // (limits.SUMMARY_ROW_MAX + 2)
     unverified: int = 2_000
+    nodes: int = 1_500
     bytes: int = 64 << 20
 
 
@@ -45,12 +47,15 @@ class DirectoryIndex:
 
     def __init__(self, room: Room) -> None:
         self.room = room
+        self.own: bytes | None = None
+        """The id of this node's own record, for which there is always room."""
         self.version = 0
         self._held: dict[bytes, Held] = {}
         self._counts: dict[tuple[bytes, str], int] = {}
         self._peers: dict[str, bytes] = {}
         self._bytes = 0
         self._unverified = 0
+        self._nodes = 0
         self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(limits.DIGEST_BUCKETS)]
         self._digests: list[bytes | None] = [None] * limits.DIGEST_BUCKETS
 
@@ -76,10 +81,14 @@ class DirectoryIndex:
         return held is not None and stamp_of(held.record) >= stamp_of(record)
 
     def has_room(self, record: OpenedRecord, *, verified: bool) -> bool:
-        if record.id in self._held:
+        if record.id in self._held or record.id == self.own:
             return True
         full = len(self._held) >= self.room.records or self._bytes + len(record.data) > self.room.bytes
-        return not full and (verified or self._unverified < self.room.unverified)
+        if full or verified:
+            return not full
+        if record.ends == NODE:
+            return self._nodes < self.room.nodes
+        return self._unverified - self._nodes < self.room.unverified
 
     def put(self, record: OpenedRecord, *, verified: bool, home: bool) -> None:
         """Keep ``record`` in the place of whatever had its id."""
@@ -90,6 +99,7 @@ class DirectoryIndex:
         self._counts[key] = self._counts.get(key, 0) + 1
         self._bytes += len(record.data)
         self._unverified += not verified
+        self._nodes += not verified and record.ends == NODE
         if isinstance(record.body, NodeRecord):
             self._peers[record.body.peer_id] = record.id
         self._buckets[bucket_of(record.id)][record.id] = record.digest
@@ -107,6 +117,7 @@ class DirectoryIndex:
             del self._counts[key]
         self._bytes -= len(record.data)
         self._unverified -= not held.verified
+        self._nodes -= not held.verified and record.ends == NODE
         if isinstance(record.body, NodeRecord):
             self._peers.pop(record.body.peer_id, None)
         del self._buckets[bucket_of(record.id)][record.id]
@@ -163,6 +174,6 @@ class DirectoryIndex:
             **kinds,
             "records": len(self._held),
             "bytes": self._bytes,
-            "unverified": self._unverified,
+            "unverified": self._unverified - self._nodes,
             "home": sum(held.home for held in self._held.values()),
         }
