@@ -24,6 +24,8 @@ from warmline.demo.steps import Step
 from warmline.demo.tables import Outcome, Teller, as_data
 from warmline_protocol.errors import WarmlineError
 
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended."""
 TOTAL = 240.0
 """Seconds after which the whole story is given up, however busy the machine."""
 
@@ -116,31 +118,41 @@ def _explain(outcome: Outcome, error: BaseException) -> None:
         outcome.problem, outcome.hint = str(cause), "See the logs."
 
 
+@dataclass(slots=True)
+class _Ending:
+    """How the program ends, as far as that is known. A defect of the demo itself is a failure too."""
+
+    code: int = 1
+
+
 async def run_demo(options: Options) -> int:
     """Play it; the exit code. SIGTERM, SIGHUP and Ctrl-C end every program first."""
     programme = read_programme(options.programme)
     folder = Path(tempfile.mkdtemp(prefix="warmline-demo-"))
-    console = Console(highlight=False)
-    code = 130
+    ending = _Ending()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_signal, nursery.cancel_scope)
-            code = await _perform(options, programme, folder, console)
+            nursery.start_soon(_until_signal, nursery.cancel_scope, ending)
+            await _perform(options, programme, folder, ending)
             nursery.cancel_scope.cancel()
     finally:
-        if code in (0, 130):
+        if ending.code in (0, INTERRUPTED):
             shutil.rmtree(folder, ignore_errors=True)
-    return code
+        else:
+            print(f"The logs are kept in {folder / 'logs'}", file=sys.stderr)
+    return ending.code
 
 
-async def _until_signal(scope: trio.CancelScope) -> None:
+async def _until_signal(scope: trio.CancelScope, ending: _Ending) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for _ in signals:
+            ending.code = ending.code and INTERRUPTED  # after a good end, with --keep, it is how one leaves
             scope.cancel()
             return
 
 
-async def _perform(options: Options, programme: Programme, folder: Path, console: Console) -> int:
+async def _perform(options: Options, programme: Programme, folder: Path, ending: _Ending) -> None:
+    console = Console(highlight=False)
     teller = Teller(console, silent=options.as_json)
     begin = trio.current_time()
     async with open_fleet(folder / "logs") as fleet:
@@ -153,11 +165,10 @@ async def _perform(options: Options, programme: Programme, folder: Path, console
             _give_up(play)
         total = trio.current_time() - begin
         _report(options, teller, play, total)
-        if options.keep and play.ok:
-            await _keep(stage, console)
-    if not play.ok:
-        print(f"The logs are kept in {folder / 'logs'}", file=sys.stderr)
-    return 0 if play.ok else 1
+        if play.ok:
+            ending.code = 0
+            if options.keep:
+                await _keep(stage, console)
 
 
 def _give_up(play: Play) -> None:

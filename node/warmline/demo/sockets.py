@@ -33,14 +33,19 @@ def available() -> bool:
 
 def connections_of(pid: int) -> set[Connection]:
     """The established connections of a process; empty when it has ended."""
-    inodes = set(_socket_inodes(pid))
-    found = set()
-    with suppress(OSError):
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]:
+    table = established()
+    return {table[inode] for inode in _socket_inodes(pid) if inode in table}
+
+
+def established() -> dict[str, Connection]:
+    """Every established connection of this machine (of this network namespace) by its socket's inode."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/self/net/{name}").read_text("ascii").splitlines()[1:]:
                 parts = line.split()
-                if parts[3] == ESTABLISHED and parts[9] in inodes:
-                    found.add(Connection(_port(parts[1]), _port(parts[2])))
+                if parts[3] == ESTABLISHED:
+                    found[parts[9]] = Connection(_port(parts[1]), _port(parts[2]))
     return found
 
 
@@ -81,8 +86,9 @@ class Watch:
 
     def look(self) -> None:
         self._watched = [(party, program) for party, program in self._watched if program.running]
+        table = established()
         for party, program in self._watched:
-            self.seen[party] |= connections_of(program.pid)
+            self.seen[party] |= {table[inode] for inode in _socket_inodes(program.pid) if inode in table}
         self.looks += 1
 
     def ports_of(self, *parties: str) -> set[int]:

@@ -6,6 +6,7 @@ Steps of one act run at the same time; acts follow each other.
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -71,10 +72,14 @@ def _seat(stage: Stage, number: int) -> NodeSeat:
     hold = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     hold.bind(("127.0.0.1", 0))
+    port = hold.getsockname()[1]
+    if sys.platform != "linux":  # elsewhere nobody can bind it meanwhile
+        hold.close()
     name = f"node-{number + 1}"
+    # A node is never its own entry: what lay at somebody's only entry, that person could not reach.
     queues = 0 < number < stage.nodes_wanted - 1
     operator = OPERATORS[number] if number < len(OPERATORS) else f"Operator {number + 1}"
-    return NodeSeat(name, operator, Home(stage.folder / name), "", hold.getsockname()[1], hold, queues)
+    return NodeSeat(name, operator, Home(stage.folder / name), "", port, hold, queues)
 
 
 def _furnish(stage: Stage, node: NodeSeat, neighbour: NodeSeat | None) -> None:

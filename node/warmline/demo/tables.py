@@ -155,6 +155,7 @@ def as_data(stage: Stage, outcomes: Sequence[Outcome], rows: Sequence[Row], tota
         "seconds": round(total, 3),
         "nodes": len(stage.nodes),
         "groups": len(stage.programme.groups),
+        "logs": str(stage.fleet.logs),
         "steps": [
             {"step": o.key, "ok": o.ok, "seconds": round(o.seconds, 3), "said": o.said, "problem": o.problem}
             | ({"hint": o.hint} if o.problem else {})
