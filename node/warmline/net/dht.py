@@ -329,7 +329,7 @@ class Dht:
 
     async def sweep(self) -> None:
         """Drop expired values and claims."""
-        self._values.sweep(self._validate)
+        await self._values.sweep(self._validate)
         self._providers.cleanup_expired()
         await trio.lowlevel.checkpoint()
 

@@ -39,6 +39,8 @@ STREAM_SECONDS = 30.0
 """How long one inbound kad stream may stay open."""
 STREAMS = 128
 STREAMS_PER_PEER = 8
+SWEEP = 512
+"""Values that one sweep looks at."""
 CONTENT_SIZE = 32
 """Bytes of a content key (a SHA-256)."""
 
@@ -75,12 +77,18 @@ class BoundedValues(ValueStore):
         self._most = most
         self._most_bytes = most_bytes
         self._own = position(host.get_id().to_bytes())
+        # Kept beside the values: a full store must not hash and add up thousands of them for every put.
+        self._distances: dict[bytes, int] = {}
+        self._size = 0
+        self._unchecked: list[bytes] = []
 
     def put_record(self, key: bytes, record: Record) -> None:
         self.remove(key)
         self.store[key] = (record, 0.0)
-        while len(self.store) > self._most or self.bytes() > self._most_bytes:
-            self.remove(max(self.store, key=lambda held: position(held) ^ self._own))
+        self._distances[key] = position(key) ^ self._own
+        self._size += len(record.value)
+        while len(self.store) > self._most or self._size > self._most_bytes:
+            self.remove(max(self._distances, key=self._distances.__getitem__))
         if key not in self.store:
             raise ValueError("this node is full of nearer values")
 
@@ -94,18 +102,32 @@ class BoundedValues(ValueStore):
         return held[0] if held else None
 
     def remove(self, key: bytes) -> bool:
-        return self.store.pop(key, None) is not None
+        held = self.store.pop(key, None)
+        if held is None:
+            return False
+        del self._distances[key]
+        self._size -= len(held[0].value)
+        return True
 
     def bytes(self) -> int:
         """Size of all values."""
-        return sum(len(record.value) for record, _ in self.store.values())
+        return self._size
 
-    def sweep(self, validate: Validate) -> int:
-        """Drop what is not valid any more; how many."""
-        gone = [key for key, (record, _) in self.store.items() if not _still(validate, key, record.value)]
-        for key in gone:
-            self.remove(key)
-        return len(gone)
+    async def sweep(self, validate: Validate) -> int:
+        """Look at the next ``SWEEP`` values and drop those that are not valid any more; how many.
+
+        Validating one costs two signature checks, so a full store takes several rounds, and others have their turn.
+        """
+        if not self._unchecked:
+            self._unchecked = list(self.store)
+        now, self._unchecked = self._unchecked[:SWEEP], self._unchecked[SWEEP:]
+        gone = 0
+        for key in now:
+            await trio.lowlevel.checkpoint()
+            held = self.get(key)
+            if held is not None and not _still(validate, key, held.value):
+                gone += self.remove(key)
+        return gone
 
 
 def _still(validate: Validate, key: bytes, value: bytes) -> bool:

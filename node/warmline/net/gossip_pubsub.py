@@ -48,6 +48,8 @@ OPEN_DEADLINE = 10.0
 """Seconds to open our sending stream to a peer."""
 SEND_DEADLINE = 20.0
 """Seconds one batch may take; a peer that reads nothing for so long loses its stream."""
+PUBLISH_MAX = 256
+"""Messages in one frame: ours hold one each, other implementations batch; empty ones cost a reader and no sender."""
 ATTEMPTS = 6
 """Tries to open a sending stream, at growing distance (0.5 s to 8 s), before the next connection or inbound stream."""
 SIGNING_PREFIX = b"libp2p-pubsub:"
@@ -77,10 +79,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PubsubLimits:
-    """Per peer: messages a second that are judged and bytes a second that are read; the pool and the queues."""
+    """Per peer: messages a second that are judged and bytes a second that are read; the pool and the queues.
+
+    ``total_rate`` holds for all peers together: peer ids are free, and judging a message costs signature checks. What
+    is not heard is fetched by directory sync.
+    """
 
     message_rate: float = 50.0
     message_burst: float = 400.0
+    total_rate: float = 250.0
+    total_burst: float = 4000.0
     byte_rate: float = 1024 * 1024.0
     byte_burst: float = 4 * 1024 * 1024.0
     subscriptions: int = 64
@@ -146,6 +154,7 @@ class SafePubsub(Pubsub):
         self._rejected = Remembered(limits_.seen_seconds, 4096)
         self.seen_messages = cast(Any, self)
         router.known = cast(Remembered, self)
+        self._all_messages = TokenBucket(limits_.total_rate, limits_.total_burst)
         self._heard: dict[ID, _Peer] = {}
         self._registering: set[ID] = set()
         self._inbound: set[INetStream] = set()
@@ -212,6 +221,8 @@ class SafePubsub(Pubsub):
             rpc.ParseFromString(data)
         except DecodeError:
             raise MalformedError("a gossip frame that is not an RPC") from None
+        if len(rpc.publish) > PUBLISH_MAX:
+            raise MalformedError("a gossip frame of too many messages")
         for message in rpc.publish:
             self._on_message(peer, heard, message)
         for option in rpc.subscriptions[: 2 * self.limits.subscriptions]:
@@ -246,7 +257,7 @@ class SafePubsub(Pubsub):
         mid = message_id(message)
         if self._seen.has(mid) or mid in self.pool or self._ignored.has(mid):
             self.counts.duplicates += 1
-        elif not heard.messages.take():
+        elif not heard.messages.take() or not self._all_messages.take():
             self.counts.over_rate += 1
         elif self._rejected.has(mid) or len(message.data) > limits.GOSSIP_DATA_MAX or not signature_holds(message):
             self._reject(peer)
