@@ -33,7 +33,8 @@ from warmline_protocol.session.messages import Handover, Heartbeat, Person, Rost
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
 from warmline_protocol.session.mlswire import member_of_key_package
 from warmline_protocol.session.outbox import retry_pause
-from warmline_protocol.session.room import LABEL, Room
+from warmline_protocol.session.room import Room
+from warmline_protocol.session.room_offers import LABEL
 from warmline_protocol.wire import pack, unpack
 
 _CONTROL_TRIES = 20

@@ -1,0 +1,152 @@
+"""The sending half of a room: one append at a time to the shared log, and who has read how far.
+
+"Delivered" cannot mean everybody: fifty acks for every message would be most of the traffic. A member's message is
+delivered when the *host* has read it; the host's when *somebody* has. Readers say how far they have read with
+whatever they send (``Inner.seen``), or after a while with nothing else; members wait a random time for their turn,
+and the first one spares the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from warmline_protocol import limits
+from warmline_protocol.session.cells import Draw
+from warmline_protocol.session.events import Append
+from warmline_protocol.session.evidence import Signer, Verifier
+from warmline_protocol.session.hello import LogStart
+from warmline_protocol.session.inbox import Inbox
+from warmline_protocol.session.keyschedule import KeySchedule
+from warmline_protocol.session.machine import Machine
+from warmline_protocol.session.messages import Body, Person
+from warmline_protocol.session.mls import Group, Member
+from warmline_protocol.session.outbox import Entry
+
+LABEL = "log"
+_IDS_KEPT = 1024
+_OWN_KEPT = 512
+
+
+class RoomOffers(Machine):
+    """What a member, the host included, says to a room's log."""
+
+    def __init__(
+        self,
+        group: Group,
+        schedule: KeySchedule,
+        host: Member,
+        draw: Draw,
+        *,
+        log: LogStart | None,
+        now_ms: int,
+        signer: Signer | None = None,
+        verifier: Verifier | None = None,
+    ) -> None:
+        super().__init__(group, schedule, host, draw, signer=signer, verifier=verifier)
+        self.log = log
+        self.after = 0 if log is None else log.after
+        self.head = b"" if log is None else log.head
+        self.people: dict[bytes, Person] = {}
+        self.read_only = False
+        self.host_seen_ms = now_ms
+        self._roster = group.roster()
+        self._inboxes: dict[Member, Inbox] = {}
+        self._ids: deque[bytes] = deque(maxlen=_IDS_KEPT)
+        self._own: deque[bytes] = deque(maxlen=_OWN_KEPT)
+        self._on_way: dict[int, Entry | None] = {}
+        self._seen_due_ms: int | None = None
+        self._seen_for = 0
+        self._host_read = 0
+        self._leaving = False
+
+    def name_of(self, member: bytes) -> str:
+        """How a member is called here; empty before it was introduced."""
+        person = self.people.get(member)
+        return "" if person is None else person.name
+
+    # -- offering
+
+    def _ready_to_send(self) -> bool:
+        return not (self.closed or self.read_only or self.log is None)
+
+    def _pump(self, now_ms: int) -> None:
+        """One append at a time: the log's order is then the sender's own."""
+        if not self._ready_to_send() or any(entry.in_flight for entry in self.outbox.entries.values()):
+            return
+        for entry in self.outbox.entries.values():
+            if entry.seq:
+                continue
+            if now_ms >= entry.next_ms.get(0, 0):
+                entry.in_flight.add(0)
+                self._append(self._seal_entry(entry, LABEL, self.after), entry)
+                self._spoke(now_ms)
+            return
+
+    def _append(self, cells: tuple[bytes, ...], entry: Entry | None) -> None:
+        token = self._next_token()
+        self._on_way[token] = entry
+        self._outputs.append(Append(token, 0, cells, self.epoch))
+
+    def _remark(self, body: Body, now_ms: int) -> None:
+        if self._ready_to_send():
+            self._append(self._cells(self._seal_remark(body, now_ms, self.after), 0, LABEL), None)
+            self._spoke(now_ms)
+
+    def _spoke(self, now_ms: int) -> None:
+        self._seen_due_ms = None
+
+    def _bundle_id(self) -> bytes:
+        # One's own messages come back by the log and cannot be opened: they are known by this.
+        mine = self.draw(8)
+        self._own.append(mine)
+        return mine
+
+    # -- what the log's node answers
+
+    def receipted(self, token: int, node: str, incarnation: bytes, seq: int, now_ms: int) -> None:
+        """The cells are on the disk; the last one is number ``seq``."""
+        entry = self._on_way.pop(token, None)
+        if entry is not None and entry.open and entry.in_flight:
+            entry.seq = seq
+            self.outbox.held(entry, 0, node, incarnation)
+        self._pump(now_ms)
+
+    def append_failed(self, token: int, code: str, why: str, now_ms: int) -> None:
+        """Not there, or nobody knows. ``fenced``: the commit that says why is in the log."""
+        entry = self._on_way.pop(token, None)
+        if entry is not None and entry.open:
+            self.outbox.failed(entry, 0, now_ms)
+        self._pump(now_ms)
+
+    def _begin_log(self, log: LogStart) -> None:
+        self.log, self.after, self.head = log, log.after, log.head
+        self._host_read = self._seen_for = 0
+        for entry in self.outbox.entries.values():
+            entry.unseal()
+            entry.seq = 0
+
+    def _seal_again(self, places: tuple[int, ...]) -> None:
+        for entry in self.outbox.entries.values():
+            if entry.seq in places:
+                entry.unseal()
+                entry.seq = 0
+
+    # -- who has read how far
+
+    def _take_seen(self, sender: Member, seen: int) -> None:
+        if sender != self.host and not self.is_host:
+            if seen >= self._seen_for:
+                self._seen_due_ms = None  # somebody else has told the host
+            return
+        by = (self.name_of(sender.id) or "someone here",)
+        for entry in [each for each in self.outbox.entries.values() if 0 < each.seq <= seen]:
+            self.outbox.settle(entry, "delivered", by=by)
+
+    def _owe_seen(self, seq: int, now_ms: int) -> None:
+        self._seen_for = seq
+        if self._seen_due_ms is None:
+            self._seen_due_ms = now_ms + self._seen_pause()
+
+    def _seen_pause(self) -> int:
+        span = limits.SEEN_MEMBER_MS * len(self._roster)
+        return 100 + int.from_bytes(self.draw(4)) % span
