@@ -66,6 +66,7 @@ async def dhts(
 @asynccontextmanager
 async def patient() -> AsyncIterator[None]:
     with trio.fail_after(2 * PATIENCE):
+        await trio.lowlevel.checkpoint()
         yield
 
 

@@ -46,7 +46,7 @@ async def some_nodes(tmp_path: Path, count: int) -> AsyncIterator[list[Node]]:
     known: dict[str, Any] = {}
     nodes: list[Node] = []
 
-    async def run(number: int, *, task_status: Any) -> None:
+    async def run(number: int, *, task_status: Any) -> None:  # noqa: ASYNC114 - a local function
         with trio.CancelScope() as scope:
             async with (
                 a_store(tmp_path / f"node{number}.db") as store,

@@ -185,7 +185,7 @@ async def dial_through(host: Libp2pHost, entry: str, destination: str) -> Circui
         limit = await _ask(stream, destination)
         meter = Meter(int(limit.data * limits.CIRCUIT_RENEW_SHARE) if limit and limit.data else None)
         connection = await join(raw, stream, initiator=True, relay=entry, peer=destination, meter=meter)
-    except BaseException:
+    except BaseException:  # cancellation too: the entry must not go on carrying half a circuit
         with trio.CancelScope(shield=True), trio.move_on_after(limits.CIRCUIT_FAREWELL_S):
             await stream.reset()
         raise
