@@ -27,23 +27,17 @@ from functools import partial
 import trio
 
 from warmline.client.queues import Cursor, QueueClient, Receipt
-from warmline.client.session import Asking, Contact, Persona, _conversing
+from warmline.client.session_client import Backoff, Client, LanePath, pack_address, unpack_address
+from warmline.client.session_conversation import conversing
 from warmline.client.session_doors import DoorKeeper, Knocking
-from warmline.client.session_lanes import (
-    LOG,
-    Backoff,
-    Client,
-    Job,
-    LanePath,
-    carry,
-    offer,
-    pack_address,
-    unpack_address,
-)
+from warmline.client.session_lanes import carry
+from warmline.client.session_outlets import Job, offer
+from warmline.client.session_seeking import Asking, Contact, Persona
 from warmline_protocol.errors import RefusedError, RemoteError, UnreachableError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.queue.auth import queue_id
+from warmline_protocol.queue.messages import LOG
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
 from warmline_protocol.session.hello import Answer
@@ -323,7 +317,7 @@ async def host_room(client: Client, *, key: SigningKey, me: Persona) -> AsyncIte
 
     :class:`UnreachableError` when no node gives a log. Leaving the block ends the room for everybody.
     """
-    async with _conversing() as nursery:
+    async with conversing() as nursery:
         room = HostedRoom(client, nursery)
         now = client.clock.utc_ms()
         machine = await client.run_blocking(
@@ -345,7 +339,7 @@ async def join_room(
     client: Client, contact: Contact, listing: bytes, *, me: Persona, line: str = ""
 ) -> AsyncIterator[JoinedRoom]:
     """Ask to be let into the room of a listing (its 32-byte record id). Returns at once; see the events."""
-    async with _conversing() as nursery:
+    async with conversing() as nursery:
         room = JoinedRoom(client, nursery)
         nursery.start_soon(room._come_in, contact, me, line, listing)
         try:

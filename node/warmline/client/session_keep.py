@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from warmline.client.queues import Cursor
-from warmline.client.session_lanes import Client, OwnQueue
+from warmline.client.session_client import Client, OwnQueue
 from warmline.client.vault import Vault
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import StoreError, UsageError

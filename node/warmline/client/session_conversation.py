@@ -1,0 +1,212 @@
+"""What sessions and rooms share: one machine, one lock, timers, events, lanes. See ``session`` for the interface."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+
+from warmline.client.session_client import Client
+from warmline.client.session_events import QueueLost, SessionEvent
+from warmline.client.session_lanes import Inlet
+from warmline.client.session_outlets import Outlet
+from warmline.scopes import sole_error
+from warmline_protocol.errors import RefusedError, UsageError
+from warmline_protocol.records.node import NodeAddress
+from warmline_protocol.session import events as said
+from warmline_protocol.session.events import FINAL, Closed, Event, MessageState
+from warmline_protocol.session.machine import Machine
+
+T = TypeVar("T")
+KEPT = "kept"
+
+
+class Conversation:
+    """What sessions and rooms share: one machine, one lock, timers, events. Obtained, not built."""
+
+    def __init__(self, client: Client, nursery: trio.Nursery) -> None:
+        self.client = client
+        self.closed = ""
+        self.outgoing: dict[bytes, str] = {}
+        self.peer_name = ""
+        self._nursery = nursery
+        self._machine: Any = None
+        self._lock = trio.Lock()
+        self._changed = trio.Event()
+        self._established = trio.Event()
+        self._ended = trio.Event()
+        self._over = trio.Event()
+        self._news, self.events = trio.open_memory_channel[SessionEvent](math.inf)
+        self._inlets: list[Inlet] = []
+        self._outlets: dict[str, Outlet] = {}
+
+    # -- for the person
+
+    @property
+    def established(self) -> bool:
+        """Whether there is somebody to talk to."""
+        return self._established.is_set() and not self.closed
+
+    async def wait_established(self) -> None:
+        """Return when messages can be sent; :class:`RefusedError` (code: why it closed) when they never will."""
+        await self._established.wait()
+        if self._machine is None:
+            raise RefusedError(self.closed, f"the session did not come about: {self.closed}")
+
+    async def wait_closed(self) -> str:
+        """Why it ended, once it has."""
+        await self._ended.wait()
+        return self.closed
+
+    async def send(self, text: str) -> bytes:
+        """Say something; the id under which :class:`MessageState` tells what becomes of it."""
+        if self._machine is None or self.closed:
+            raise UsageError("there is nobody to say this to", hint="Wait until the session is established.")
+        message: bytes = await self._do(lambda machine, now: machine.send(text, now))
+        return message
+
+    @property
+    def weaknesses(self) -> tuple[str, ...]:
+        """What is less private about the paths in use than it should be."""
+        lanes: list[Inlet | Outlet] = [*self._inlets, *self._outlets.values()]
+        return tuple(dict.fromkeys(lane.weakness for lane in lanes if lane.weakness))
+
+    async def aclose(self, why: str = "left") -> None:
+        """Say goodbye, best effort, and end."""
+        if self._over.is_set():
+            return
+        with trio.CancelScope(shield=True):
+            if self._machine is not None and not self.closed:
+                await self._goodbye(why)
+            self._end(why)
+            await self._close_lanes()
+            await self._forget()
+            self._over.set()
+
+    async def _forget(self) -> None:
+        """Ended for good: nothing of it is kept."""
+
+    def detach(self) -> None:
+        """End here without a goodbye, to go on later from the vault."""
+        self._end(KEPT)
+        self._over.set()
+
+    async def _goodbye(self, why: str) -> None:
+        await self._do(lambda machine, now: machine.leave(now, why))
+        with trio.move_on_after(self.client.settings.goodbye):
+            while not self._machine.farewell_sent and not self.closed:
+                await self._next_change()
+        await self._do(lambda machine, now: machine.finish())
+
+    async def _next_change(self) -> None:
+        await self._changed.wait()
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    async def _close_lanes(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for inlet in self._inlets:
+                nursery.start_soon(inlet.close)
+
+    def _end(self, why: str) -> None:
+        if self._ended.is_set():
+            return
+        if not self.closed:
+            self.closed = why
+            self._news.send_nowait(Closed(why))
+        self._ended.set()
+        self._established.set()
+        self._change()
+        self._news.close()
+
+    # -- the machine
+
+    async def _do(self, work: Callable[[Any, int], T]) -> T:
+        """Call the machine, save what it became, then do and tell what it says."""
+        async with self._lock:
+            now = self.client.clock.utc_ms()
+            machine = self._machine
+
+            def step() -> tuple[T, list[said.Output], list[Event]]:
+                result = work(machine, now)
+                outputs, news = machine.take()
+                self._save(machine)
+                return result, outputs, news
+
+            result, outputs, news = await self.client.run_blocking(step)
+            for output in outputs:
+                self._dispatch(output)
+            for event in news:
+                self._tell(event)
+            self._change()
+        return result
+
+    def _save(self, machine: Machine) -> None:
+        """Called before anything leaves the machine, in the worker thread."""
+
+    def _dispatch(self, output: said.Output) -> None:
+        raise NotImplementedError
+
+    def _tell(self, event: SessionEvent) -> None:
+        if self._ended.is_set():
+            return
+        if isinstance(event, MessageState):
+            if event.state in FINAL:
+                self.outgoing.pop(event.id, None)
+            else:
+                self.outgoing[event.id] = event.state
+        if isinstance(event, Closed):
+            self.closed = self.closed or event.why
+        self._news.send_nowait(event)
+
+    async def _adopt(self, machine: Machine) -> None:
+        """From now on there is somebody to talk to."""
+        first = self._machine is None
+        self._machine = machine
+        await self._do(lambda machine, now: machine.tick(now))
+        self._established.set()
+        if first:
+            self._nursery.start_soon(self._keep_time)
+
+    async def _keep_time(self) -> None:
+        while not self._ended.is_set():
+            if self.closed:
+                await self._linger()
+                return
+            due = self._machine.next_timer()
+            wait = math.inf if due is None else max(0.01, (due - self.client.clock.utc_ms()) / 1000)
+            with trio.move_on_after(wait):
+                await self._next_change()
+                continue
+            await self._do(lambda machine, now: machine.tick(now))
+
+    async def _linger(self) -> None:
+        """The machine has closed: let the last ack out, then end."""
+        await trio.sleep(min(1.0, self.client.settings.goodbye))
+        await self.aclose(self.closed)
+
+    # -- lanes
+
+    def _outlet(self, node: NodeAddress) -> Outlet:
+        outlet = self._outlets.get(node.peer_id)
+        if outlet is None:
+            outlet = self._outlets[node.peer_id] = Outlet(self.client, node)
+            self._nursery.start_soon(outlet.run)
+        return outlet
+
+    def _lost(self, node: NodeAddress) -> None:
+        self._tell(QueueLost(node.peer_id))
+
+
+@asynccontextmanager
+async def conversing() -> AsyncIterator[trio.Nursery]:
+    """A nursery for lanes and timers that ends with its block, and raises what the block raised, unwrapped."""
+    with sole_error():
+        async with trio.open_nursery() as nursery:
+            yield nursery
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,216 @@
+"""A seeker's first contact: queues to be answered in, Hellos at doors, and the answer. See ``session``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from warmline.client.session_client import Client
+from warmline.client.session_conversation import KEPT, Conversation
+from warmline.client.session_events import HelloHeld, StillWaiting
+from warmline.client.session_lanes import open_inlets
+from warmline_protocol.errors import BadSignatureError, RefusedError, RemoteError, UnreachableError, WarmlineError
+from warmline_protocol.queue.address import QueueAddress
+from warmline_protocol.records.card import Card
+from warmline_protocol.records.node import NodeAddress
+from warmline_protocol.session.hello import Accepted, Answer, AnswerReader, Declined, Joined, Knock
+from warmline_protocol.session.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """The name and avatar seed (16 bytes) that a person goes by in one conversation."""
+
+    name: str
+    avatar: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How to reach a supporter, and the key that proves it is them."""
+
+    key: bytes
+    contact: bytes
+    doors: tuple[QueueAddress, ...]
+
+    @classmethod
+    def of(cls, card: Card, key: bytes) -> Contact:
+        """From a verified card; ``key`` is the Ed25519 key that signed it (``OpenedRecord.key``)."""
+        doors = tuple(QueueAddress(door.node, door.door, bytes(32)) for door in card.doors)
+        return cls(key, card.contact.public, doors)
+
+    @classmethod
+    def at_door(cls, card: Card, key: bytes, node: NodeAddress, door: bytes) -> Contact:
+        """The same supporter at another door: that of a listing."""
+        return cls(key, card.contact.public, (QueueAddress(node, door, bytes(32)),))
+
+
+class Asking(Conversation):
+    """A conversation that may begin with a Hello: queues of one's own, and answers read from them."""
+
+    def __init__(self, client: Client, nursery: trio.Nursery) -> None:
+        super().__init__(client, nursery)
+        self._answers, self._answered = trio.open_memory_channel[Answer](math.inf)
+        self._reader: AnswerReader | None = None
+        self._early: list[bytes] = []
+
+    async def _open_queues(self) -> tuple[bytes, ...]:
+        self._inlets = await open_inlets(self.client, self._nursery, 2, self._deliver, self._lost)
+        return tuple(inlet.own.address for inlet in self._inlets)
+
+    async def _deliver(self, cells: list[tuple[int, bytes]], incarnation: bytes) -> None:
+        if self.closed == KEPT:
+            await trio.sleep_forever()  # who comes back for them must find them: returning would acknowledge them
+        if self._ended.is_set():
+            return
+        plain = [cell for _, cell in cells]
+        if self._machine is None:
+            self._early += plain
+            for answer in self._read_answers(plain):
+                self._answers.send_nowait(answer)
+        else:
+            await self._take_cells(plain)
+
+    def _read_answers(self, cells: Sequence[bytes]) -> list[Answer]:
+        answers = [] if self._reader is None else [self._reader.feed(cell) for cell in cells]
+        return [each for each in answers if each is not None]
+
+    async def _take_cells(self, cells: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def _read_with(self, reader: AnswerReader) -> None:
+        """A fresh Hello is out: only its answers count."""
+        self._early.clear()
+        self._reader = reader
+
+    async def _adopt(self, machine: Machine) -> None:
+        await super()._adopt(machine)
+        early, self._early = self._early, []
+        if early:
+            await self._take_cells(early)
+
+    async def _seek(self, contact: Contact, me: Persona, line: str, listing: bytes) -> Joined | None:
+        """What the supporter let this side into; None when it ended otherwise."""
+        try:
+            replies = await self._open_queues()
+        except UnreachableError:
+            self._end("no queue")
+            return None
+        seeking = Seeking(
+            self,
+            contact,
+            me,
+            line=line,
+            listing=listing,
+            replies=replies,
+            reading=self._read_with,
+            answered=self._answered,
+        )
+        return await seeking.run()
+
+
+class Seeking:
+    """A seeker's first contact: Hello at the doors until somebody answers, again where a Welcome does not open."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        contact: Contact,
+        me: Persona,
+        *,
+        line: str,
+        listing: bytes,
+        replies: tuple[bytes, ...],
+        reading: Callable[[AnswerReader], None],
+        answered: trio.MemoryReceiveChannel[Answer],
+    ) -> None:
+        self._conversation = conversation
+        self._client = conversation.client
+        self._contact = contact
+        self._me = me
+        self._line = line
+        self._listing = listing
+        self._replies = replies
+        self._reading = reading
+        self._answered = answered
+        self._attempt = self._client.rng.bytes(16)
+
+    async def run(self) -> Joined | None:
+        """What the supporter let this side into; None when the conversation was closed instead."""
+        for _ in range(3):
+            knock = await self._client.run_blocking(self._knock)
+            self._reading(AnswerReader(knock.hello.reply_secret))
+            answer = await self._wait_answer(knock)
+            if answer is None:
+                return None
+            if isinstance(answer, Declined):
+                self._conversation._end(answer.why)
+                return None
+            if not isinstance(answer, Accepted):
+                continue
+            try:
+                return await self._client.run_blocking(partial(knock.join, answer, self._contact.key))
+            except BadSignatureError:
+                self._conversation._end("unproven")
+                return None
+            except RemoteError:
+                continue
+        self._conversation._end("no answer")
+        return None
+
+    def _knock(self) -> Knock:
+        return Knock(
+            self._client.provider.candidate(),
+            self._client.rng.bytes,
+            self._replies,
+            name=self._me.name,
+            avatar=self._me.avatar,
+            line=self._line,
+            listing=self._listing,
+            attempt=self._attempt,
+        )
+
+    async def _wait_answer(self, knock: Knock) -> Answer | None:
+        doors = list(self._contact.doors)
+        waited = 0.0
+        if not await self._at_some_door(knock, doors):
+            return None
+        while True:
+            with trio.move_on_after(self._client.settings.still_waiting):
+                return await self._answered.receive()
+            waited += self._client.settings.still_waiting
+            self._conversation._tell(StillWaiting(int(waited)))
+            if doors:
+                await self._at_some_door(knock, doors)
+
+    async def _at_some_door(self, knock: Knock, doors: list[QueueAddress]) -> bool:
+        """Leave the Hello at the next door that takes it; at the first call, end when none does."""
+        first = len(doors) == len(self._contact.doors)
+        codes: list[str] = []
+        cell = await self._client.run_blocking(partial(knock.cell, self._contact.contact))
+        while doors:
+            door = doors.pop(0)
+            try:
+                await self._append(door, cell)
+            except WarmlineError as error:
+                codes.append(error.code if isinstance(error, RefusedError) else "unreachable")
+                continue
+            self._conversation._tell(HelloHeld(door.node.peer_id))
+            return True
+        if first:
+            # A door that is gone went with its contact key: the card is old.
+            gone = bool(codes) and all(code in ("unknown", "denied") for code in codes)
+            self._conversation._end("stale" if gone else "no door")
+        return not first
+
+    async def _append(self, door: QueueAddress, cell: bytes) -> None:
+        client = self._client
+        with trio.move_on_after(client.settings.create):
+            async with client.paths.path("door", door.node) as path, client.queues_over(path) as queues:
+                await queues.append(door.queue, [cell])
+                return
+        raise UnreachableError("the door's node did not answer in time")
