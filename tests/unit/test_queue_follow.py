@@ -300,18 +300,18 @@ async def test_a_restore_gives_followers_the_whole_log_again(autojump_clock: Moc
 
 async def test_the_client_pays_at_a_crowded_door(autojump_clock: MockClock) -> None:
     async with a_world() as world:
-        door = await world.client.create(OWNER, DOOR, cap=4)
-        for n in range(2):
+        door = await world.client.create(OWNER, DOOR, cap=8)
+        for n in range(4):
             await world.client.append(door.queue, [cell(n)])
         with pytest.raises(RefusedError) as caught:  # all came through one entry, whose share is half
-            await world.client.append(door.queue, [cell(2)])
+            await world.client.append(door.queue, [cell(4)])
         assert caught.value.code == "busy"
         world.service._entry_of = lambda channel: "another"
         await world.client.aclose()
-        assert (await world.client.append(door.queue, [cell(2)])).seq == 3
+        assert (await world.client.append(door.queue, [cell(4)])).seq == 5
         world.service._entry_of = lambda channel: "a third"
         await world.client.aclose()
-        assert (await world.client.append(door.queue, [cell(3)])).seq == 4
+        assert (await world.client.append(door.queue, [cell(5)])).seq == 6
 
 
 async def test_a_thousand_idle_followers_cost_little(autojump_clock: MockClock) -> None:

@@ -245,7 +245,8 @@ class QueueService:
                 return await self._read(msg, who, after, most)
 
         try:
-            await self._followers.serve(channel, msg.queue, load, utc_ms=self.clock.utc_ms)
+            known = await self._established(Caller(entry, nonce, self.clock.utc_ms()))
+            await self._followers.serve(channel, msg.queue, load, utc_ms=self.clock.utc_ms, established=known)
         except RefusedError as error:
             self._refused += 1
             await channel.send(to_wire(refusal(error)))

@@ -120,7 +120,7 @@ class Book:
             needed = work.bits_for(row.log.count, row.log.cap)
             if paid < needed:
                 return WorkNeeded(challenge, needed)
-            _check_door_share(conn, row, who.entry)
+            _check_door_share(conn, row, who)
         grown, links = row.log.append(msg.cells, now_ms=who.now_ms)
         return self._write(conn, row, grown, links, msg.cells, who)
 
@@ -213,16 +213,16 @@ class Book:
 
     def _insert(self, conn: apsw.Connection, log: Log, who: Caller, fresh: bytes) -> _Row:
         size = QUEUE_COST + log.cap * CELL_COST
-        share.take(conn, who.entry, size, budget=self._disk_budget, now_ms=who.now_ms)
+        counted = share.take(conn, who.entry, size, budget=self._disk_budget, now_ms=who.now_ms)
         try:
             budget.reserve(conn, BUDGET_OWNER, size, budget=self._disk_budget)
         except DiskFullError as error:
             raise RefusedError("budget", error.message, hint="Use another node.") from None
         conn.execute(
             f"INSERT INTO queues ({_COLUMNS[4:]}, due_ms) VALUES ({', '.join('?' * 17)})",
-            (fresh, who.entry, size, *_terms(log), *_changing(log), log.until_ms),
+            (fresh, counted, size, *_terms(log), *_changing(log), log.until_ms),
         )
-        row = _Row(conn.last_insert_rowid(), fresh, who.entry, size, log)
+        row = _Row(conn.last_insert_rowid(), fresh, counted, size, log)
         for epoch in log.epochs:
             conn.execute(
                 "INSERT INTO queue_epochs VALUES (?, ?, ?, ?, ?, ?)",
@@ -363,10 +363,15 @@ def _cells(conn: apsw.Connection, row: _Row, here: bytes, after: int, head: int,
     return Cells(here, fence, after + 1, before, head, tuple(batch))
 
 
-def _check_door_share(conn: apsw.Connection, row: _Row, entry: str) -> None:
+def _check_door_share(conn: apsw.Connection, row: _Row, who: Caller) -> None:
+    low, high = row.id_of(row.log.base), row.id_of(row.log.head)
     mine = conn.execute(
-        "SELECT count(*) FROM queue_cells WHERE id > ? AND id <= ? AND entry = ?",
-        (row.id_of(row.log.base), row.id_of(row.log.head), entry),
+        "SELECT count(*) FROM queue_cells WHERE id > ? AND id <= ? AND entry = ?", (low, high, who.entry)
     ).get
     if mine + 1 > row.log.cap - row.log.count:
         raise share.busy("the cells that came through this entry fill its share of the door")
+    # Entries cost nothing to invent, and a share for each would shut the door: together they leave a quarter of it.
+    if row.log.count < row.log.cap // 2 or share.is_established(conn, who.entry, who.now_ms):
+        return
+    if share.newcomers_cells(conn, low, high, who.now_ms) + 1 > row.log.cap * 3 // 4:
+        raise share.busy("the cells that came through new entries fill their share of the door")

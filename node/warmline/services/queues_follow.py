@@ -95,10 +95,16 @@ class Followers:
             watch.changes += 1
             watch.wake()
 
-    async def serve(self, channel: Channel, queue: bytes, load: Load, *, utc_ms: Callable[[], int]) -> None:
-        """Tell one reader until it goes, stays silent, or may see no more."""
+    async def serve(
+        self, channel: Channel, queue: bytes, load: Load, *, utc_ms: Callable[[], int], established: bool = True
+    ) -> None:
+        """Tell one reader until it goes, stays silent, or may see no more.
+
+        Readers through entries that are not ``established`` leave a quarter of the places to the others.
+        """
         watch = self._watches.setdefault(queue, _Watch())
-        if self.count >= self._most or len(watch.followers) >= self._most_per_queue:
+        most = self._most if established else self._most * 3 // 4
+        if self.count >= most or len(watch.followers) >= self._most_per_queue:
             self._leave(queue, watch, None)
             raise busy("too many readers follow here")
         follower = Follower(channel, watch, load, utc_ms)

@@ -26,6 +26,8 @@ DAY_MS = WEEK_MS // 7
 ENTRIES_MAX = 4096
 NEWCOMERS = ""
 NEWCOMER_SHARE = 4
+CROWD = "crowd"
+"""Stands for all entries that there is no row for: a node that met too many still serves those that are real."""
 
 
 def busy(why: str) -> RefusedError:
@@ -108,14 +110,17 @@ def meet(conn: apsw.Connection, entry: str, now_ms: int) -> bool:
     return known
 
 
-def take(conn: apsw.Connection, entry: str, size: int, *, budget: int, now_ms: int) -> None:
-    """Count ``size`` bytes to ``entry``, or raise RefusedError ``busy`` when that is more than its share."""
+def take(conn: apsw.Connection, entry: str, size: int, *, budget: int, now_ms: int) -> str:
+    """Count ``size`` bytes to ``entry``, or raise RefusedError ``busy`` when that is more than its share.
+
+    Returns the name that they were counted under, for :func:`give_back`.
+    """
     known = is_established(conn, entry, now_ms)
     if not known:
         meet(conn, entry, now_ms)
     mine = conn.execute("SELECT reserved FROM queue_entries WHERE entry = ?", (entry,)).fetchone()
     if mine is None:
-        raise busy("this node met too many new entries")
+        entry, mine = CROWD, (_crowd(conn, now_ms),)
     free = budget - _reserved(conn)
     if not known:
         newcomers = _reserved(conn, "WHERE first_ms > ?1 OR last_ms < ?1", now_ms - WEEK_MS)
@@ -123,6 +128,28 @@ def take(conn: apsw.Connection, entry: str, size: int, *, budget: int, now_ms: i
     if mine[0] + size > free:
         raise busy("the queues made through this entry hold its share of the disk")
     conn.execute("UPDATE queue_entries SET reserved = reserved + ? WHERE entry = ?", (size, entry))
+    return entry
+
+
+def _crowd(conn: apsw.Connection, now_ms: int) -> int:
+    """Bytes that the crowd holds. It is always new, however long there is one."""
+    conn.execute(
+        """INSERT INTO queue_entries VALUES (?1, ?2, ?2, 0)
+           ON CONFLICT (entry) DO UPDATE SET first_ms = ?2, last_ms = ?2""",
+        (CROWD, now_ms),
+    )
+    return int(conn.execute("SELECT reserved FROM queue_entries WHERE entry = ?", (CROWD,)).get)
+
+
+def newcomers_cells(conn: apsw.Connection, low: int, high: int, now_ms: int) -> int:
+    """How many cells with ``low < id <= high`` came through entries that are not established."""
+    return int(
+        conn.execute(
+            """SELECT count(*) FROM queue_cells WHERE id > ?1 AND id <= ?2 AND entry NOT IN
+                   (SELECT entry FROM queue_entries WHERE first_ms <= ?3 AND last_ms >= ?3)""",
+            (low, high, now_ms - WEEK_MS),
+        ).get
+    )
 
 
 def give_back(conn: apsw.Connection, entry: str, size: int) -> None:
