@@ -33,7 +33,9 @@ class Room:
     """How much may be held, and how much of that may be unverified. Node records have a room of their own.
 
     No chain vouches for a node, and relays carry to nodes that they know only: if strangers' cards and listings could
-    take the places of node records, one script would end private routing for every node that comes later. As many records as fit one shard's index: a node that held more would have to serve several shards.
+    take the places of node records, one script would end private routing for every node that comes later.
+
+    As many records as fit one shard's index: a node that held more would have to serve several shards.
     """
 
     records: int = limits.SNAPSHOT_INDEX_MAX // (limits.SUMMARY_ROW_MAX + 2)
