@@ -52,8 +52,8 @@ def command(
     elif not adult:
         raise click.UsageError("a program must say --adult")
     wanted = Wanted(topics, languages)
-    me = persona(name, as_json)
     known = known_entries(entries)
+    me = persona(name, as_json)
     if not line and not as_json:
         line = click.prompt("Anything you want to say first? (Enter: nothing)", default="", show_default=False)
     import trio
