@@ -175,9 +175,10 @@ async def goodbye(stage: Stage) -> str:
     assert talk is not None
     seeker, there = talk.programs
     await stage.remember()
+    before, before_there = len(seeker.heard), len(there.heard)
     await seeker.do("leave")
-    await seeker.wait_for("closed", within=ACT)
-    await there.wait_for(_ends(talk.places[1]), within=ACT)
+    await seeker.wait_for("closed", within=ACT, after=before)
+    await there.wait_for(_ends(talk.places[1]), within=ACT, after=before_there)
     account = settle(stage.talks)
     _sound(account.lost + account.twice)
     stage.counts["sent"] = account.sent

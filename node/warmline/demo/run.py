@@ -19,7 +19,7 @@ from warmline.demo import conversations, evidence, steps
 from warmline.demo.casting import PASSPHRASE, Programme, read_programme
 from warmline.demo.evidence import Row
 from warmline.demo.processes import StepFailedError, open_fleet
-from warmline.demo.stage import Stage
+from warmline.demo.stage import Stage, all_of
 from warmline.demo.steps import Step
 from warmline.demo.tables import Outcome, Teller, as_data
 from warmline_protocol.errors import WarmlineError
@@ -189,26 +189,29 @@ def _report(options: Options, teller: Teller, play: Play, total: float) -> None:
 
 async def _keep(stage: Stage, console: Console) -> None:
     """Leave nodes and chain running until Ctrl-C, and say what one can do with them."""
-    seat = stage.supporters[0]
-    await seat.on_duty.end()
-    entry, other = stage.bootstrap.addr, stage.entry_of_supporters.addr
+    if stage.killed is not None:
+        await steps.start_node(stage, stage.killed)
+    await all_of([seat.on_duty.end for seat in stage.supporters])
     console.print("\nThe network keeps running until you press Ctrl-C here. In other terminals:", style="bold")
-    for words, command in _to_play_with(stage, seat.folder, entry, other):
-        console.print(f"\n  {words}", highlight=False)
-        console.print(f"    {command}", soft_wrap=True, highlight=False, markup=False)
+    program = "warmline" if shutil.which("warmline") else str(Path(sys.executable).with_name("warmline"))
+    for words, command in _to_play_with(stage, program):
+        console.print(f"\n  {words}")
+        console.print(f"    {command}", soft_wrap=True, markup=False)
     await trio.sleep_forever()
 
 
-def _to_play_with(stage: Stage, folder: Path, entry: str, other: str) -> Sequence[tuple[str, str]]:
+def _to_play_with(stage: Stage, program: str) -> Sequence[tuple[str, str]]:
+    seat, entry, other = stage.supporters[0], stage.bootstrap.addr, stage.entry_of_supporters.addr
+    name = seat.role.name
     return (
         (
-            f"Be {stage.supporters[0].role.name}, on duty (the passphrase is: {PASSPHRASE})",
-            f"warmline supporter duty --data {folder} --entry {other}",
+            f"Be {name}, on duty (the passphrase is: {PASSPHRASE})",
+            f"{program} supporter duty --data {seat.folder} --entry {other}",
         ),
-        ("Find groups", f"warmline groups find --entry {entry}"),
-        ("Talk one to one, as a seeker", f"warmline talk --entry {entry}"),
-        ("Join a room", f"warmline groups join {stage.programme.room.id} --entry {entry}"),
-        ("See the network as an operator", f"warmline node mesh --data {stage.bootstrap.home.folder}"),
-        ("Add a node of your own", f"warmline node run --data ./my-node --bootstrap {entry}"),
+        ("Find groups", f"{program} groups find --entry {entry}"),
+        (f"Talk to {name}, as a seeker", f"{program} talk --with {name} --entry {entry}"),
+        (f"Knock at {name}'s room", f"{program} groups join {stage.programme.room.id} --entry {entry}"),
+        ("See the network as an operator", f"{program} node mesh --data {stage.bootstrap.home.folder}"),
+        ("Add a node of your own", f"{program} node run --data ./my-node --bootstrap {entry}"),
         ("The chain answers at", stage.chain_url),
     )

@@ -61,7 +61,7 @@ async def nodes(stage: Stage) -> str:
     stage.nodes = [_seat(stage, number) for number in range(stage.nodes_wanted)]
     for before, node in zip([None, *stage.nodes], stage.nodes, strict=False):
         _furnish(stage, node, before)
-    await all_of([partial(_start, stage, node) for node in stage.nodes])
+    await all_of([partial(start_node, stage, node) for node in stage.nodes])
     await all_of([partial(_settled, stage, node) for node in stage.nodes])
     stage.timings["cold_start"] = max(node.ready_after for node in stage.nodes)
     return f"{len(stage.nodes)} nodes of as many operators, each told of one neighbour, know each other"
@@ -98,7 +98,8 @@ def _furnish(stage: Stage, node: NodeSeat, neighbour: NodeSeat | None) -> None:
     node.peer_id = peer_id_of(node.home.key().public)
 
 
-async def _start(stage: Stage, node: NodeSeat) -> None:
+async def start_node(stage: Stage, node: NodeSeat) -> None:
+    """Run a node until it says that it is ready; its directory is there already."""
     folder = node.home.folder
     node.program = await stage.fleet.start(node.name, "node", "run", "--data", str(folder), home=folder)
     await node.program.wait_line("is ready", within=START)
