@@ -17,9 +17,11 @@ from warmline_protocol.session.events import (
     Joined,
     Left,
     MessageState,
+    OutOfStep,
     PeerAway,
     PeerBack,
     TextReceived,
+    UseRoute,
 )
 from warmline_protocol.session.pair import Pair
 
@@ -454,3 +456,164 @@ def test_a_node_that_cannot_be_reached_is_passed_by_after_three_tries(link: Link
     while link.guest.todo:
         link.perform(link.guest)
     assert link.guest.states(following) == ["waiting", "held"]
+
+
+def last_word(end: End, message: bytes) -> MessageState:
+    return [each for each in end.events if isinstance(each, MessageState) and each.id == message][-1]
+
+
+def test_what_a_node_holds_stays_held_when_its_sender_leaves(link: Link) -> None:
+    link.settle()
+    held = link.say(link.guest, "a node has this")
+    link.perform(link.guest)
+    waiting = link.say(link.guest, "and nobody has this")
+    link.guest.todo.clear()
+    link.guest.machine.leave(link.now)
+    link.guest.commit()
+    link.guest.machine.finish()
+    link.guest.commit()
+    word = last_word(link.guest, held)
+    assert (word.state, word.by, word.why, word.last) == ("held", ("h0",), "left", True)
+    assert word.until_ms == link.now + limits.MESSAGE_TTL_MS
+    assert (last_word(link.guest, waiting).state, last_word(link.guest, waiting).why) == ("refused", "left")
+    assert link.guest.events[-1] == Closed("left")
+
+
+def test_what_nobody_comes_for_is_refused_though_a_node_holds_it(link: Link) -> None:
+    link.settle()
+    held = link.say(link.guest, "too late")
+    link.perform(link.guest)
+    link.host.machine.leave(link.now)
+    link.host.commit()
+    while link.host.todo:
+        link.perform(link.host)
+    for _ in range(4):
+        link.fetch(link.guest)
+    word = last_word(link.guest, held)
+    assert (word.state, word.why) == ("refused", "peer left")
+
+
+def test_a_message_whose_node_forgot_it_is_waiting_again(link: Link) -> None:
+    link.settle()
+    message = link.say(link.guest, "forgotten")
+    link.perform(link.guest)
+    link.host.reads[0].cells.clear()
+    link.host.reads[0].incarnation = b"j" * 16
+    link.say(link.guest, "told by its receipt")
+    link.perform(link.guest)
+    assert link.guest.states(message) == ["waiting", "held", "waiting"]
+    link.perform(link.guest)
+    assert link.guest.states(message)[-1] == "held"
+
+
+def test_a_full_outbox_can_still_renew_keys_and_say_goodbye(link: Link) -> None:
+    link.settle()
+    machine = link.host.machine
+    while len(machine.outbox.entries) < limits.OUTBOX_MAX:
+        link.say(link.host, "again")
+        machine._said_since = 0
+    epoch = machine.epoch
+    assert machine.renew(link.now) and machine.epoch == epoch + 1
+    machine.leave(link.now)
+    link.host.commit()
+    assert len(machine.outbox.entries) == limits.OUTBOX_MAX + 2
+
+
+def test_a_full_outbox_is_carried_into_a_fresh_session(link: Link) -> None:
+    link.settle()
+    while len(link.host.machine.outbox.entries) < limits.OUTBOX_MAX:
+        link.say(link.host, "again")
+    for entry in link.host.machine.outbox.entries.values():
+        entry.told = True
+    again = meet(98)
+    again.host.carry_from(link.host.machine, link.now)
+    assert len([each for each in again.host.outbox.entries.values() if each.told]) == limits.OUTBOX_MAX
+
+
+def test_what_was_acknowledged_out_of_order_is_shown_when_the_session_begins_afresh(link: Link) -> None:
+    """The peer was told that it is delivered: it must not vanish with the old session."""
+    link.settle()
+    link.say(link.host, "first, and late")
+    second = link.say(link.host, "second")
+    link.host.todo = link.host.todo[-1:]
+    link.perform(link.host)
+    link.fetch(link.guest)
+    link.fetch(link.guest)
+    link.perform(link.guest)
+    link.fetch(link.host)
+    link.fetch(link.host)
+    assert link.host.states(second)[-1] == "delivered" and link.guest.texts == []
+    again = meet(97)
+    again.guest.carry_from(link.guest.machine, link.now)
+    _, told = again.guest.take()
+    assert [each.text for each in told if isinstance(each, TextReceived)] == ["second"]
+
+
+def test_a_late_receipt_of_an_old_sealing_is_no_receipt(link: Link) -> None:
+    link.settle()
+    message = link.say(link.guest, "sealed before")
+    (old,) = link.guest.todo
+    assert isinstance(old, Append)
+    link.guest.todo.clear()
+    link.host.machine.renew(link.now)
+    link.host.commit()
+    while link.host.todo:
+        link.perform(link.host)
+    link.fetch(link.guest)
+    link.fetch(link.guest)
+    link.guest.machine.receipted(old.token, "h0", b"i" * 16, link.now)
+    link.guest.commit()
+    assert link.guest.states(message) == ["waiting"]
+    link.settle()
+    assert_all_told(link)
+
+
+def test_an_answer_to_nothing_changes_nothing(link: Link) -> None:
+    link.settle()
+    link.guest.machine.append_failed(9_999, "unknown", "gone", link.now)
+    link.guest.machine.receipted(9_999, "h0", b"k" * 16, link.now)
+    message = link.say(link.guest, "as ever")
+    assert isinstance(link.guest.todo[0], Append) and link.guest.todo[0].route == 0
+    link.settle()
+    assert link.guest.states(message)[-1] == "delivered"
+
+
+@pytest.mark.parametrize("loser", ["host", "guest"])
+def test_a_lost_queue_is_replaced_and_what_it_held_comes_again(link: Link, loser: str) -> None:
+    link.settle()
+    end: End = getattr(link, loser)
+    other = link.other(end)
+    message = link.say(other, "held by the node that dies")
+    link.perform(other)
+    fresh = FakeQueue("fresh")
+    end.reads[0].alive = False
+    end.reads[0] = other.writes[0] = fresh
+    end.cursors[0] = 0
+    end.machine.requeue(0, b"fresh", link.now)
+    end.commit()
+    while not any(isinstance(each, UseRoute) for each in other.todo):
+        if end.todo:
+            link.perform(end)
+        link.fetch(other)
+    other.todo.remove(UseRoute(0, b"fresh"))
+    assert other.states(message)[-1] in ("waiting", "held")
+    link.settle()
+    assert other.states(message)[-1] == "delivered"
+    assert end.texts[-1] == "held by the node that dies"
+    assert fresh.cells
+
+
+def test_a_lost_commit_is_noticed_and_told_once() -> None:
+    link = Link(meet(1, routes=1), Random(1), routes=1)
+    link.settle()
+    link.host.machine.renew(link.now)
+    link.host.commit()
+    link.host.todo.clear()
+    for _ in range(4):
+        link.say(link.host, "unreadable")
+        cells = [cell for output in link.host.todo if isinstance(output, Append) for cell in output.cells]
+        link.host.todo.clear()
+        link.guest.machine.receive(cells, link.now)
+        link.guest.commit()
+        link.now += limits.OLD_EPOCH_MS // 2
+    assert len([each for each in link.guest.events if isinstance(each, OutOfStep)]) == 1

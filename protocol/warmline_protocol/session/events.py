@@ -3,7 +3,8 @@
 Events are for people (and the programs that show them); outputs are for the driver. Message states, exactly:
 
 ``waiting``    in the outbox; no node holds it yet
-``held``       receipted by the nodes named in ``by``; not yet delivered
+``held``       receipted by the nodes named in ``by``, who keep it until ``until_ms`` at least; not yet delivered.
+               With a ``why`` this is the last word: this side ended, and will not hear whether it was read
 ``delivered``  the other side's client has it (rooms: the host has it, or a member has the host's)
 ``expired``    it was offered until its time ran out; nobody acknowledged it
 ``refused``    it will not go; ``why`` says why
@@ -26,6 +27,12 @@ class MessageState:
     state: State
     by: tuple[str, ...] = ()
     why: str = ""
+    until_ms: int = 0
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing more will be told of this message."""
+        return self.state in FINAL or (self.state == "held" and bool(self.why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class SuccessorNamed:
 
 @dataclass(frozen=True, slots=True)
 class OutOfStep:
-    """This side lost the thread (a fork, a lost commit): say Hello again with the same attempt id."""
+    """This side lost the thread (a fork, a lost commit) and reads no more: a Hello with the same attempt id helps."""
 
     why: str
 
@@ -160,6 +167,14 @@ class AppendControl:
 
 
 @dataclass(frozen=True, slots=True)
+class UseRoute:
+    """One to one: the peer's queue number ``route`` is at another address from now on. Saved with the session."""
+
+    route: int
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class UseKeys:
     """The log's keys changed: append and read with these from now on."""
 
@@ -177,4 +192,4 @@ class UseLog:
     after: int
 
 
-Output: TypeAlias = Append | AppendCommit | AppendControl | UseKeys | UseLog
+Output: TypeAlias = Append | AppendCommit | AppendControl | UseRoute | UseKeys | UseLog

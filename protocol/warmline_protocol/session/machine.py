@@ -27,6 +27,8 @@ from warmline_protocol.session.outbox import Entry, Outbox
 
 FINAL_REFUSALS = frozenset({"denied", "unknown", "kind"})
 """Answers of a queue node after which there is no use in trying that queue again."""
+NOBODY_LEFT = frozenset({"peer left", "host gone"})
+"""Ends after which nobody comes for what nodes hold."""
 SNAPSHOT_MAX = 16 << 20
 
 
@@ -96,7 +98,7 @@ class Machine:
         if self.closed:
             return
         self.closed = why
-        self.outbox.refuse_all(why)
+        self.outbox.close(why, fetched=why not in NOBODY_LEFT)
         self._emit(Closed(why))
 
     def _next_token(self) -> int:

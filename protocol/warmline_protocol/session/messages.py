@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 from warmline_protocol import limits
 from warmline_protocol.errors import UsageError
 from warmline_protocol.records.text import check_text
-from warmline_protocol.wire import U53, Bytes16, Bytes32, OneOf, Size, from_wire, message, to_wire
+from warmline_protocol.wire import U53, Bytes16, Bytes32, OneOf, Range, Size, from_wire, message, to_wire
 
 Name: TypeAlias = Annotated[str, Size(1, limits.NAME_MAX)]
 Avatar: TypeAlias = Annotated[bytes, Size(limits.AVATAR_SIZE, limits.AVATAR_SIZE)]
@@ -82,6 +82,15 @@ class Leave:
     why: Annotated[str, OneOf("left", "blocked", "closed")]
 
 
+@message("requeue")
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """One to one: the sender's queue number ``route`` is lost; from now on send to ``address`` instead."""
+
+    route: Annotated[int, Range(0, 1)]
+    address: Annotated[bytes, Size(1, limits.QUEUE_ADDRESS_MAX)]
+
+
 @message("seen")
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -122,13 +131,14 @@ class Handover:
     member: Bytes16
 
 
-Body: TypeAlias = Introduce | Text | Ack | Undecryptable | Leave | Seen | Heartbeat | Roster | Handover
+Body: TypeAlias = Introduce | Text | Ack | Undecryptable | Leave | Requeue | Seen | Heartbeat | Roster | Handover
 _BODIES: tuple[type[Body], ...] = (
     Introduce,
     Text,
     Ack,
     Undecryptable,
     Leave,
+    Requeue,
     Seen,
     Heartbeat,
     Roster,

@@ -53,6 +53,11 @@ class Entry:
     def open(self) -> bool:
         return self.state not in FINAL
 
+    @property
+    def held_by(self) -> tuple[str, ...]:
+        """The nodes that are known to hold it."""
+        return tuple(node for node, _ in self.holders.values() if node)
+
     def unseal(self) -> None:
         """Seal it anew and offer it again everywhere: what was offered does not open."""
         self.sealed, self.sealed_epoch = b"", UNSEALED
@@ -69,14 +74,14 @@ class Outbox:
         self.next_counter = 1
         self.news: list[MessageState] = []
 
-    def add(self, id: bytes, body: bytes, now_ms: int, *, told: bool, evidence: Evidence | None = None) -> Entry:
-        """Number a message. :class:`UsageError` when too many are still open."""
-        if len(self.entries) >= limits.OUTBOX_MAX:
+    def add(self, id: bytes, body: bytes, now_ms: int, *, told: bool, limited: bool = True) -> Entry:
+        """Number a message. :class:`UsageError` when too many are still open, but never for what is not ``told``."""
+        if told and limited and len(self.entries) >= limits.OUTBOX_MAX:
             raise UsageError(
                 f"{limits.OUTBOX_MAX} messages are still on their way",
                 hint="Wait until some are delivered, or until they expire.",
             )
-        entry = Entry(id, self.next_counter, body, now_ms, now_ms + limits.MESSAGE_TTL_MS, told, evidence)
+        entry = Entry(id, self.next_counter, body, now_ms, now_ms + limits.MESSAGE_TTL_MS, told)
         self.next_counter += 1
         self.entries[entry.counter] = entry
         self._tell(entry)
@@ -98,14 +103,15 @@ class Outbox:
 
     def _tell(self, entry: Entry, by: tuple[str, ...] = (), why: str = "") -> None:
         if entry.told:
-            self.news.append(MessageState(entry.id, entry.state, by, why))
+            until_ms = entry.expires_ms if entry.state == "held" else 0
+            self.news.append(MessageState(entry.id, entry.state, by, why, until_ms))
 
     def held(self, entry: Entry, route: int, node: str, incarnation: bytes) -> None:
         """A node receipted it."""
         entry.in_flight.discard(route)
         entry.holders[route] = (node, incarnation)
         entry.tries.pop(route, None)
-        self.settle(entry, "held", by=tuple(node for node, _ in entry.holders.values()))
+        self.settle(entry, "held", by=entry.held_by)
 
     def failed(self, entry: Entry, route: int, now_ms: int) -> None:
         """A try failed; the next one waits twice as long."""
@@ -118,8 +124,15 @@ class Outbox:
         for entry in self.entries.values():
             held = entry.holders.get(route)
             if held is not None and held[1] != incarnation:
-                del entry.holders[route]
-                entry.next_ms.pop(route, None)
+                self.release(entry, route)
+
+    def release(self, entry: Entry, route: int) -> None:
+        """What was held, or on its way, by this route is not any more: it may be offered there afresh."""
+        entry.in_flight.discard(route)
+        entry.next_ms.pop(route, None)
+        entry.tries.pop(route, None)
+        if entry.holders.pop(route, None) is not None and not entry.holders:
+            self.settle(entry, "waiting", why="the node that held it lost it")
 
     def acknowledge(self, upto: int, beyond: tuple[int, ...], by: tuple[str, ...]) -> None:
         """The other side has these."""
@@ -128,12 +141,22 @@ class Outbox:
 
     def expire(self, now_ms: int) -> None:
         for entry in [each for each in self.entries.values() if now_ms >= each.expires_ms]:
-            self.settle(entry, "expired", why="nobody fetched it in time")
+            self.settle(entry, "expired", why="nobody confirmed it in time")
 
     def refuse_all(self, why: str) -> None:
         """Nothing that is open can go any more."""
         for entry in list(self.entries.values()):
             self.settle(entry, "refused", why=why)
+
+    def close(self, why: str, *, fetched: bool) -> None:
+        """This side's account ends. ``fetched``: whether somebody may still come for what nodes hold."""
+        for entry in list(self.entries.values()):
+            if fetched and entry.holders:
+                del self.entries[entry.counter]
+                entry.state = "held"
+                self._tell(entry, entry.held_by, why)
+            else:
+                self.settle(entry, "refused", why=why)
 
     def take_news(self) -> list[MessageState]:
         news, self.news = self.news, []

@@ -18,10 +18,10 @@ from warmline_protocol.session.cells import Draw
 from warmline_protocol.session.events import PeerAway
 from warmline_protocol.session.evidence import Signer
 from warmline_protocol.session.hello import Hello, Joined, make_welcome, seal_answer, welcome_answer
-from warmline_protocol.session.inbox import Inbox
+from warmline_protocol.session.inbox import Inbox, Release
 from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeySchedule, first_key
 from warmline_protocol.session.machine import SNAPSHOT_MAX, base_arguments
-from warmline_protocol.session.messages import Introduce, Leave, Text, clean
+from warmline_protocol.session.messages import Introduce, Leave, Requeue, Text, clean
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
 from warmline_protocol.session.pair_hearing import PairHearing
 
@@ -115,12 +115,17 @@ class Pair(PairHearing):
         return pair
 
     def carry_from(self, old: Pair, now_ms: int) -> None:
-        """After a fresh Hello of the same attempt: what the old session had not delivered goes again, under its ids."""
+        """After a fresh Hello of the same attempt: what the old session had not delivered goes again, under its ids,
+        and what had come out of order and was acknowledged is shown now."""
         self._ids = old._ids
+        for counter, inner in sorted(old._inbox.waiting.items()):
+            if inner is not None:
+                self._show_one(inner, Release(inner, late=counter <= old._inbox.shown))
+        old._inbox.waiting.clear()
         self.met = old.met
         for entry in list(old.outbox.entries.values()):
             if entry.told:
-                fresh = self.outbox.add(entry.id, entry.body, now_ms, told=True)
+                fresh = self.outbox.add(entry.id, entry.body, now_ms, told=True, limited=False)
                 fresh.evidence = self._evidence(fresh.counter, fresh.body)
                 fresh.created_ms, fresh.expires_ms = entry.created_ms, entry.expires_ms
         self._pump(now_ms)
@@ -141,6 +146,13 @@ class Pair(PairHearing):
         self._check_open()
         self._enqueue(Introduce(name, avatar), now_ms, told=False)
         self._pump(now_ms)
+
+    def requeue(self, route: int, address: bytes, now_ms: int) -> None:
+        """One of this side's own queues is lost: tell the peer which one takes its place."""
+        if self.closed or self._leaving_ms:
+            return
+        self._enqueue(Requeue(route, address), now_ms, told=False)
+        self._pump(now_ms, everywhere=True)
 
     def leave(self, now_ms: int, why: str = "left") -> None:
         """Say goodbye, best effort; ``blocked`` ends this contact. Take nothing more after it."""

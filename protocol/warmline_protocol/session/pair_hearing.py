@@ -22,6 +22,7 @@ from warmline_protocol.session.messages import (
     Inner,
     Introduce,
     Leave,
+    Requeue,
     Text,
     Undecryptable,
     clean,
@@ -58,6 +59,8 @@ class PairHearing(PairOffers):
         self._again: list[int] = []
         self._asking: list[int] = []
         self._gone = False
+        self._stuck_since_ms: int | None = None
+        self.out_of_step = False
 
     # -- hearing
 
@@ -78,6 +81,7 @@ class PairHearing(PairOffers):
             self.statistics.unopened += 1
             if not self.is_host:
                 self._unopened.append(cell)
+                self._notice_stuck(now_ms)
             return False, False
         return self._take_fragment(fragment, now_ms)
 
@@ -110,6 +114,7 @@ class PairHearing(PairOffers):
             self.statistics.refused += 1
             return False
         self._spoken(bundle.epoch)
+        self._stuck_since_ms = None
         self._inbox.raise_floor(inner.floor)
         if inner.counter == 0:
             self._take_remark(inner, now_ms)
@@ -146,7 +151,7 @@ class PairHearing(PairOffers):
             roster = self.group.process(bundle.payload, self.host)
         except RemoteError:
             self.statistics.refused += 1
-            self._emit(events.OutOfStep("a key renewal that does not apply"))
+            self._lose_step("a key renewal that does not apply")
             return False
         if sorted(roster) != sorted((self.me, self.host)):
             self._close("removed")
@@ -158,11 +163,24 @@ class PairHearing(PairOffers):
                 self.verifier.pass_over(bundle.counter)
         # The host forgets the old epoch at the first word in the new one: what is still on its way goes again.
         for entry in self.outbox.entries.values():
-            entry.unseal()
+            self._unseal(entry)
+        self._stuck_since_ms = None
         waiting, self._unopened = list(self._unopened), deque(maxlen=limits.UNOPENED_CELLS_MAX)
         for cell in waiting:
             self._receive_one(cell, now_ms)
         return True
+
+    def _lose_step(self, why: str) -> None:
+        if not self.out_of_step:
+            self.out_of_step = True
+            self._emit(events.OutOfStep(why))
+
+    def _notice_stuck(self, now_ms: int) -> None:
+        """For longer than a host keeps an old key nothing opened that came: a commit was lost for good."""
+        if self._stuck_since_ms is None:
+            self._stuck_since_ms = now_ms
+        elif now_ms >= self._stuck_since_ms + limits.OLD_EPOCH_MS:
+            self._lose_step("what comes does not open")
 
     def _not_opened(self, bundle: Bundle) -> None:
         if bundle.counter:
@@ -200,7 +218,7 @@ class PairHearing(PairOffers):
         for counter in again:
             entry = self.outbox.entries.get(counter)
             if entry is not None and not entry.fixed:
-                entry.unseal()
+                self._unseal(entry)
 
     def _offer_again(self, now_ms: int) -> None:
         """The peer is there and has not acknowledged what nodes said they hold: they may have lost it."""
@@ -241,6 +259,8 @@ class PairHearing(PairOffers):
             case Introduce(name=name, avatar=avatar) if self.is_host:
                 self.peer_name, self.peer_avatar = clean(name), avatar
                 self._emit(events.Joined(self.peer.id, self.peer_name, avatar))
+            case Requeue(route=route, address=address) if route < self.routes:
+                self._reroute(route, address)
             case Leave(why=why):
                 self._emit(events.Left(self.peer.id, self.peer_name, why))
                 self._gone = True

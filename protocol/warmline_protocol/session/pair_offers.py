@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from warmline_protocol import limits
 from warmline_protocol.session.cells import Draw
-from warmline_protocol.session.events import Append
+from warmline_protocol.session.events import Append, UseRoute
 from warmline_protocol.session.evidence import Signer, Verifier
 from warmline_protocol.session.inbox import Inbox
 from warmline_protocol.session.keyschedule import KeySchedule
@@ -65,9 +65,9 @@ class PairOffers(Machine):
 
     def receipted(self, token: int, node: str, incarnation: bytes, now_ms: int) -> None:
         """``node`` has it on its disk."""
-        route, what = self._on_way.pop(token, (0, None))
-        if what is None:
+        if token not in self._on_way:
             return
+        route, what = self._on_way.pop(token)
         if self._incarnations.get(route, incarnation) != incarnation:
             self.outbox.log_restarted(route, incarnation)
         self._incarnations[route] = incarnation
@@ -79,17 +79,36 @@ class PairOffers(Machine):
 
     def append_failed(self, token: int, code: str, why: str, now_ms: int) -> None:
         """It is not there, or nobody knows. ``code`` is the node's, or ``unreachable``."""
-        route, what = self._on_way.pop(token, (0, None))
+        if token not in self._on_way:
+            return
+        route, what = self._on_way.pop(token)
         if code in FINAL_REFUSALS:
             self._dead[route] = why
             self._prefer_other(route)
         if isinstance(what, Entry):
             self.outbox.failed(what, route, now_ms)
-        elif what is not None:
+        else:
             self._remark_again(route, what, now_ms)
         if len(self._dead) == self.routes:
             self.outbox.refuse_all("the other side's queues no longer exist")
         self._pump(now_ms)
+
+    def _unseal(self, entry: Entry) -> None:
+        """What was offered does not open: seal anew. Answers to the old offers mean nothing any more."""
+        entry.unseal()
+        for token in [token for token, (_, what) in self._on_way.items() if what is entry]:
+            del self._on_way[token]
+
+    def _reroute(self, route: int, address: bytes) -> None:
+        """The peer's queue of this number is another one from now on; nothing is there yet."""
+        self._outputs.append(UseRoute(route, address))
+        for token in [token for token, (on, _) in self._on_way.items() if on == route]:
+            del self._on_way[token]
+        self._dead.pop(route, None)
+        self._incarnations.pop(route, None)
+        for entry in self.outbox.entries.values():
+            self.outbox.release(entry, route)
+        self._ack_owed = True
 
     def _prefer_other(self, route: int) -> None:
         if self.routes == 2 and self.preferred == route:

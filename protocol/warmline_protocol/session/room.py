@@ -217,7 +217,7 @@ class Room(RoomOffers):
                 self._emit(events.SuccessorNamed(member, self.name_of(member)))
             case Heartbeat(epoch=epoch, digest=digest) if sender == self.host:
                 if epoch == self.epoch and digest != self.schedule.current.digest:
-                    self._emit(events.OutOfStep("this room's keys are not the host's"))
+                    self._lose_step("this room's keys are not the host's")
             case Undecryptable(counters=places) if sender == self.host:
                 self._seal_again(places)
             case Seen():
@@ -250,6 +250,8 @@ class Room(RoomOffers):
             roster = self.group.process(bundle.payload, self.host)
         except RemoteError:
             self.statistics.refused += 1
+            if bundle.epoch == self.epoch:
+                self._lose_step("a change of the room's keys that does not apply")
             return
         if not roster:
             self._close("removed")
@@ -263,6 +265,11 @@ class Room(RoomOffers):
         for entry in self.outbox.entries.values():
             entry.next_ms.clear()
         self._outputs.append(self._use_keys())
+
+    def _lose_step(self, why: str) -> None:
+        if not self.out_of_step:
+            self.out_of_step = True
+            self._emit(events.OutOfStep(why))
 
     def _take_roster(self, roster: tuple[Member, ...]) -> None:
         for gone in [each for each in self._roster if each not in roster]:

@@ -58,6 +58,7 @@ class RoomOffers(Machine):
         self._seen_for = 0
         self._host_read = 0
         self._leaving = False
+        self.out_of_step = False
 
     def name_of(self, member: bytes) -> str:
         """How a member is called here; empty before it was introduced."""
