@@ -15,7 +15,7 @@ from support import records as make
 from support.directories import a_directory
 from support.hosts import PATIENCE, Ready, a_host, key_of, raw_stream
 from support.processes import Child, running
-from warmline.client.finder import Finder, Holder
+from warmline.client.finder import Finder, Holder, one_voice_a_network
 from warmline.client.matching import Collection, Holding, Wanted
 from warmline.client.routes import Routes
 from warmline.env import SystemClock, SystemRng
@@ -271,3 +271,37 @@ async def test_a_refusal_cannot_paint_the_terminal() -> None:
     said = f"{error.value.code}{error.value.message}{error.value.hint}"
     assert said.isprintable()
     assert isinstance(error.value, WarmlineError)
+
+
+# --- many names, one machine -----------------------------------------------------------------------------------------
+
+
+def at(name: str, where: str, operator: str) -> Holder:
+    peer = key_of(name).peer_id
+    return Holder(NodeAddress(peer, (f"{where}/tcp/4001/p2p/{peer}",)), operator)
+
+
+def test_twenty_names_on_one_network_are_one_voice() -> None:
+    """Before, whoever wrote twenty operators' names into twenty node records was twenty voices of a search."""
+    sybils = [at(f"s{n}", f"/ip4/51.15.{n}.9", f"house {n}") for n in range(20)]
+    honest = [at("a", "/ip4/81.2.3.4", "Lisbon"), at("b", "/dns4/node.porto.example.org", "Porto")]
+    voices = one_voice_a_network([*sybils, *honest])
+    assert len({holder.operator for holder in voices}) == 3
+    assert [holder.address for holder in voices] == [holder.address for holder in [*sybils, *honest]]
+
+
+def test_one_operator_in_two_networks_joins_them() -> None:
+    both = one_voice_a_network(
+        [at("a", "/ip4/51.15.1.1", "one"), at("b", "/ip4/81.2.3.4", "one"), at("c", "/ip4/81.2.9.9", "two")]
+    )
+    assert len({holder.operator for holder in both}) == 1
+
+
+def test_names_under_one_domain_are_one_voice() -> None:
+    named = [at(f"d{n}", f"/dns4/n{n}.evil.example.com", f"house {n}") for n in range(5)]
+    assert len({holder.operator for holder in one_voice_a_network(named)}) == 1
+
+
+def test_private_addresses_say_nothing_of_operators() -> None:
+    local = [at(f"l{n}", "/ip4/127.0.0.1", f"house {n}") for n in range(3)]
+    assert one_voice_a_network(local) == local

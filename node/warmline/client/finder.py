@@ -18,8 +18,9 @@ import trio
 
 from warmline.client.lookup import ClientLookup
 from warmline.client.matching import AGREEING, Collection, Holding, Match, Wanted
-from warmline.client.routes import Routes
+from warmline.client.routes import Routes, network_of
 from warmline.env import Clock, Rng
+from warmline.net.addresses import is_global
 from warmline.net.host import HostSettings, open_host
 from warmline.net.rpc import call
 from warmline.net.streams import Channel
@@ -72,7 +73,8 @@ class FinderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A node that may hold the directory. ``operator`` is a proven wallet, a name, or just the peer."""
+    """A node that may hold the directory. ``operator`` is a proven wallet, a name, or just the peer; where several
+    share a network it is one name for all of them."""
 
     address: NodeAddress
     operator: str
@@ -152,7 +154,7 @@ class Finder:
         found = {record.peer_id: Holder(record.address, operator_of(record)) for record in known}
         for address in await self._providers() if search else []:
             found.setdefault(address.peer_id, Holder(address, f"node {address.peer_id[-8:]}"))
-        ordered = [found[peer] for peer in sorted(found)]
+        ordered = one_voice_a_network([found[peer] for peer in sorted(found)])
         self._rng.shuffle(ordered)
         return _diverse(ordered, last=self._entry_ids())
 
@@ -322,6 +324,40 @@ class Finder:
 def operator_of(record: NodeRecord) -> str:
     """Who runs a node: a wallet that proved it, else the name given."""
     return "0x" + record.wallet.hex() if record.wallet else record.operator
+
+
+def one_voice_a_network(holders: Sequence[Holder]) -> list[Holder]:
+    """The same holders, those that share a network under one operator's name.
+
+    Keys and operators' names are free, addresses on the open network are not: otherwise one machine with twenty names
+    would outvote everybody else, and be all that a search ever hears.
+    """
+    groups: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := groups.setdefault(name, name)) != name:
+            name = above
+        return name
+
+    for holder in holders:
+        for network in sorted(networks_of(holder.address)):
+            low, high = sorted((root(f"operator {holder.operator}"), root(f"network {network}")))
+            groups[low] = high
+    names: dict[str, str] = {}
+    for holder in sorted(holders, key=lambda each: each.operator):
+        names.setdefault(root(f"operator {holder.operator}"), holder.operator)
+    return [replace(holder, operator=names[root(f"operator {holder.operator}")]) for holder in holders]
+
+
+def networks_of(address: NodeAddress) -> set[str]:
+    """The open networks (/16, /32 of IPv6) and the domains that a node's addresses are in; none for private ones."""
+    found = set()
+    for addr in address.addrs:
+        if not is_global(addr):
+            continue
+        domain = ".".join(addr.split("/")[2].lower().rstrip(".").split(".")[-2:])
+        found.add(network_of(addr) or domain)
+    return found
 
 
 def _diverse(holders: list[Holder], *, last: set[str]) -> list[Holder]:

@@ -186,8 +186,8 @@ class Routes:
     def _diversity(self, peer: str, addr: str, node: NodeAddress) -> Diversity:
         ours, theirs = self._operator_of(peer), self._operator_of(node.peer_id)
         operator = ours != theirs if ours and theirs else None
-        near = _network_of(addr)
-        far = {_network_of(where) for where in node.addrs} - {None}
+        near = network_of(addr)
+        far = {network_of(where) for where in node.addrs} - {None}
         return Diversity(operator, near not in far if near and far else None)
 
     async def _first_that_works(
@@ -238,7 +238,7 @@ def _peer_of(addr: str) -> str:
     return peer
 
 
-def _network_of(addr: str) -> str | None:
+def network_of(addr: str) -> str | None:
     """The /16 (IPv4) or /32 (IPv6) of a multiaddr; None for names."""
     parts = addr.split("/")
     if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
