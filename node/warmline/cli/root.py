@@ -6,6 +6,7 @@ The table below is all that ``--help`` needs, so that asking for help imports cl
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -24,6 +25,9 @@ COMMANDS = {
     "config": "Print every configuration field with its meaning.",
     "demo": "The whole story on this machine, with real processes, in about a minute.",
 }
+
+DEFECT = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 DISCLAIMER = (
     "warmline is people listening to people. It is not therapy and not a crisis service, and nobody here can trace "
@@ -55,7 +59,10 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command line; exit 0 when it worked, 1 on an explained error, 2 on wrong usage, 130 on Ctrl-C."""
+    """Run the command line.
+
+    Exit 0 when it worked, 1 on an explained error, 2 on wrong usage, 70 on a defect of ours, 130 on Ctrl-C.
+    """
     try:
         command(standalone_mode=False)
     except click.ClickException as error:
@@ -65,14 +72,48 @@ def main() -> None:
         sys.exit(130)
     except WarmlineError as error:
         _explain([error])
+    except BrokenPipeError:
+        _end_quietly()
     except BaseExceptionGroup as group:
-        explained = list(_flatten(group))
-        if any(isinstance(error, KeyboardInterrupt) for error in explained):
-            sys.exit(130)
-        ours = [error for error in explained if isinstance(error, WarmlineError)]
-        if len(ours) != len(explained):
-            raise
-        _explain(ours)
+        _explain_group(group)
+    except Exception as error:  # noqa: BLE001 - a defect of ours, which no person at a terminal can read as a traceback
+        _apologise(error)
+
+
+def _explain_group(group: BaseExceptionGroup[BaseException]) -> None:
+    explained = list(_flatten(group))
+    if any(isinstance(error, (KeyboardInterrupt, click.Abort)) for error in explained):
+        sys.exit(130)
+    if all(isinstance(error, BrokenPipeError) for error in explained):
+        _end_quietly()
+    defects = [error for error in explained if not isinstance(error, WarmlineError)]
+    if defects:
+        _apologise(group if len(explained) > 1 else defects[0])
+    _explain([error for error in explained if isinstance(error, WarmlineError)])
+
+
+def _end_quietly() -> None:
+    """Whoever read the output (`| head`) has had enough; Python would complain once more when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
+
+
+def _apologise(error: BaseException) -> None:
+    """The type and place only: the text of an unforeseen error may quote what people wrote."""
+    if os.environ.get("WARMLINE_DEBUG"):
+        raise error
+    from traceback import extract_tb
+
+    first = next(iter(_flatten(error))) if isinstance(error, BaseExceptionGroup) else error
+    frames = extract_tb(first.__traceback__)
+    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    click.secho(
+        f"warmline: something went wrong that should not have ({type(first).__name__}{where})", fg="red", err=True
+    )
+    click.echo(
+        "  → This is a defect of warmline's. WARMLINE_DEBUG=1 before the command shows where, for a report.", err=True
+    )
+    sys.exit(DEFECT)
 
 
 def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
