@@ -144,9 +144,8 @@ def join(group: str, name: str, line: str, adult: bool, as_json: bool, entries: 
 
     Nothing is kept on this machine: when you leave, what was said is gone.
     """
-    from warmline.cli import words
     from warmline.cli.joining import join_group
-    from warmline.cli.talk import first_screen, persona
+    from warmline.cli.talk import closing, first_screen, persona
 
     if not as_json:
         first_screen(adult)
@@ -156,7 +155,7 @@ def join(group: str, name: str, line: str, adult: bool, as_json: bool, entries: 
 
     trio.run(join_group, known_entries(entries), group, persona(name, as_json), line, as_json)
     if not as_json:
-        click.secho(words.CLOSING, dim=True)
+        closing()
 
 
 # --- work --------------------------------------------------------------------------------------------------------

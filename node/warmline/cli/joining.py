@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from warmline.cli import words
 from warmline.cli.desk import Desk, Face, JsonFace, TerminalFace
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
@@ -87,3 +88,4 @@ def introduce(face: Face, match: Match, me: Persona) -> None:
         face.note(f"  · {rule}", "2", rule=rule)
     if match.card is not None:
         face.note(f"About reporting: {match.card.mandated_reporter}", "2")
+    face.note(words.BEFORE, words.DIM)

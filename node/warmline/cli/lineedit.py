@@ -13,6 +13,8 @@ from rich.cells import cell_len
 
 ESC = "\x1b"
 LINE_MAX = 4000
+JOINERS = "\u200c\u200d"
+"""Persian, Indic scripts and emoji need them, and they move nothing on the screen."""
 _KEYS = {"[D": "left", "[C": "right", "[H": "home", "[F": "end", "[3~": "delete", "OH": "home", "OF": "end"}
 
 
@@ -48,7 +50,7 @@ class LineEditor:
             return line
         elif char < " " or char == "\x7f":
             self._control(char)
-        elif len(self.before) + len(self.after) < LINE_MAX:
+        elif len(self.before) + len(self.after) < LINE_MAX and (char.isprintable() or char in JOINERS):
             self.before += char
         return None
 

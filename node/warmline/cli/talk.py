@@ -44,7 +44,6 @@ def command(
 
     Nothing is kept on this machine: when you leave, the conversation is gone.
     """
-    from warmline.cli import words
     from warmline.client.matching import Wanted
 
     if not as_json:
@@ -54,13 +53,31 @@ def command(
     wanted = Wanted(topics, languages)
     known = known_entries(entries)
     me = persona(name, as_json)
-    if not line and not as_json:
-        line = click.prompt("Anything you want to say first? (Enter: nothing)", default="", show_default=False)
     import trio
 
     trio.run(_talk, known, wanted, card, me, line, as_json, second_queue_after)
     if not as_json:
-        click.secho(words.CLOSING, dim=True)
+        closing()
+
+
+def closing() -> None:
+    """The last words of a conversation."""
+    from warmline.cli import words
+
+    click.secho(click.wrap_text(words.CLOSING, _width()), dim=True)
+
+
+def _width() -> int:
+    from shutil import get_terminal_size
+
+    return max(20, min(78, get_terminal_size((80, 24)).columns - 2))
+
+
+def opening_line(name: str) -> str:
+    """What they read before they answer."""
+    asked = f"A first line for {name} to read? (Enter: none)"
+    text: str = click.prompt(asked, default="", show_default=False)
+    return text
 
 
 def first_screen(adult: bool) -> None:
@@ -68,9 +85,9 @@ def first_screen(adult: bool) -> None:
     from warmline.cli import words
 
     for paragraph in words.FIRST_SCREEN:
-        click.echo(click.wrap_text(paragraph, 78) + "\n")
+        click.echo(click.wrap_text(paragraph, _width()) + "\n")
     if not adult and not click.confirm("Are you 18 or older?"):
-        click.echo(click.wrap_text(words.TOO_YOUNG, 78))
+        click.echo(click.wrap_text(words.TOO_YOUNG, _width()))
         raise click.exceptions.Exit(0)
 
 
@@ -112,6 +129,8 @@ async def _talk(
         click.echo("Looking for people … (what you look for stays on this machine)")
     line = await pick_up(entries, rng=rng, clock=clock, run_blocking=run_in_thread, settings=settings)
     chosen = await choose(line, wanted, card, as_json)
+    if not opening and not as_json:
+        opening = opening_line(chosen.card.name)
     async with open_terminal() as terminal:
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
         introduce(face, chosen, me)
@@ -169,13 +188,15 @@ def _ask_which(found: Sequence[Supporter]) -> Supporter:
         click.echo(f"{number:>3}  {mark} {one.card.name}  ({', '.join(one.card.languages)}; {one.vouching.words})")
         click.echo(f"       {', '.join(one.card.topics)}")
         if one.card.about:
-            click.echo(click.wrap_text(one.card.about, 78, initial_indent="       ", subsequent_indent="       "))
+            click.echo(click.wrap_text(one.card.about, _width(), initial_indent="       ", subsequent_indent="       "))
     number = click.prompt("Whom would you like to talk to?", type=click.IntRange(1, len(found)))
     return found[number - 1]
 
 
 def introduce(face: Face, chosen: Supporter, me: Persona) -> None:
     """What a person should know before their first word reaches anybody."""
+    from warmline.cli import words
+
     card = chosen.card
     data = {
         "event": "calling",
@@ -187,7 +208,6 @@ def introduce(face: Face, chosen: Supporter, me: Persona) -> None:
         "doors": [door.node.peer_id for door in card.doors],
         "me": me.name,
     }
-    face.note(
-        f"Calling {card.name} ({chosen.vouching.words}). You are {me.name}. /help says what you can do.", "1", **data
-    )
+    face.note(f"Calling {card.name} ({chosen.vouching.words}). You are {me.name}.", "1", **data)
     face.note(f"About reporting: {card.mandated_reporter}", "2")
+    face.note(words.BEFORE, words.DIM)

@@ -7,17 +7,18 @@ terminal) it is plain lines in and plain lines out.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import termios
-import textwrap
 import tty
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import trio
+from rich.cells import cell_len
 
-from warmline.cli.lineedit import ESC, EndOfInput, LineEditor
+from warmline.cli.lineedit import ESC, JOINERS, EndOfInput, LineEditor
 
 READ = 4096
 
@@ -36,12 +37,12 @@ class Terminal:
 
     def prompt(self, text: str) -> None:
         """What stands before the typing, such as who is spoken to."""
-        self._prompt = text
+        self._prompt = fitted(printable(text), max(8, self.width // 2))
         self._draw()
 
     def show(self, text: str, *, style: str = "") -> None:
         """Print lines above the typing. Control characters of strangers never reach the terminal."""
-        lines = [line for part in _printable(text).splitlines() or [""] for line in self._wrap(part)]
+        lines = [line for part in printable(text).split("\n") for line in self._wrap(part)]
         if not self.interactive:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
         else:
@@ -83,7 +84,7 @@ class Terminal:
     def _wrap(self, line: str) -> list[str]:
         if not self.interactive:
             return [line]
-        return textwrap.wrap(line, max(20, self.width - 1), drop_whitespace=False) or [""]
+        return wrapped(line, max(20, self.width - 1))
 
     def _draw(self) -> None:
         if self.interactive:
@@ -91,9 +92,34 @@ class Terminal:
             sys.stdout.flush()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without escape sequences, bells, or direction overrides that would let a name pose as something else."""
-    return "".join(char if char == "\n" or char.isprintable() else " " for char in text)
+    return "".join(char if char == "\n" or char.isprintable() or char in JOINERS else " " for char in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """At most ``width`` columns of the end of ``text``: what a prompt asks stands at its end."""
+    while cell_len(text) > width:
+        text = text[1:]
+    return text
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """``line`` in rows of at most ``width`` columns, broken at spaces where there are any.
+
+    Columns, not characters: wide scripts take two, and a row that is one too long would break the row after it.
+    """
+    rows, row = [], ""
+    for word in re.findall(r"\s*\S+|\s+$", line):
+        if cell_len(row) + cell_len(word) > width and row.strip():
+            rows.append(row)
+            row, word = "", word.lstrip()
+        while cell_len(row) + cell_len(word) > width:
+            cut = next(at for at in range(len(word), -1, -1) if cell_len(row + word[:at]) <= width)
+            rows.append(row + word[:cut])
+            row, word = "", word[cut:]
+        row += word
+    return [*rows, row]
 
 
 async def _read_stdin(interactive: bool) -> bytes:

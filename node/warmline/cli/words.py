@@ -21,7 +21,14 @@ TOO_YOUNG = (
     "This line is for adults, and we would rather you were in good hands than turned away. Helplines for young people "
     "are free, and their people know what they are doing: childhelplineinternational.org lists the one of your country."
 )
-CLOSING = "Leaving throws this conversation away on your side; it cannot be brought back."
+BEFORE = (
+    "When you leave, this conversation is thrown away on this machine and cannot be brought back. "
+    "/leave ends it, /block ends it for good, /help says the rest."
+)
+CLOSING = (
+    "The conversation is gone from this machine. Take care of yourself; this line is here when you want it again, "
+    "and your country's helplines are there at any hour."
+)
 
 _ENDS = {
     "left": "You have left.",
