@@ -102,14 +102,16 @@ def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
     match state.state:
         case "delivered":
             return f"  ✓ they have “{shown}”", DIM
+        case "held" if state.why:
+            return f"  … “{shown}” waits for them at a node; this conversation ended before they confirmed it", DIM
         case "held":
             return None
         case "waiting" if state.why:
             return f"  … “{shown}” waits: {state.why}", DIM
         case "expired":
-            return f"  ✗ “{shown}” was never fetched, and its time has run out. They have not seen it.", ALARM
+            return f"  ✗ nobody confirmed “{shown}” before its time ran out. They may not have seen it.", ALARM
         case "refused" if state.why in ("left", "blocked", "closed"):
-            return f"  … you left before it was known whether “{shown}” reached them", DIM
+            return f"  ✗ “{shown}” had not been sent when this conversation ended", ALARM
         case "refused":
             return f"  ✗ “{shown}” was not sent: {state.why}", ALARM
         case _:
