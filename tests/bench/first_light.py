@@ -155,15 +155,15 @@ class Bench:
 
     def published(self, home: str, other: str, first: int) -> Figures:
         records = [card(self.seed, first + number) for number in range(self.size.records)]
-        publisher = self.begin("publisher", node=home, records=[each.hex() for each in records])
+        publisher = self.begin("publisher", node=home)
         watcher = self.begin("watcher", node=other, number=1)
         publisher.event("ready")
         watcher.event("ready")
         found, kept, polls = [], [], []
-        for number, data in enumerate(records):
+        for data in records:
             watcher.tell(open_record(data).id.hex())
             watcher.event("watching")
-            publisher.tell(str(number))
+            publisher.tell(data.hex())
             handed = publisher.event("published")
             if handed["verdict"] != "accept":
                 raise SystemExit(f"a record was refused: {handed}")

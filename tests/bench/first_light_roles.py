@@ -324,11 +324,11 @@ async def directory_node(ask: Ask, rng: SeededRng) -> None:
 
 
 async def publisher(ask: Ask, rng: SeededRng) -> None:
-    """Hand each record in ``ask["records"]`` to a node when told its number; the time before that is its stamp."""
+    """Hand each record that is told, in hex, to a node; the time before that is its stamp."""
     async with directory_of(ask, rng) as channel:
         tell("ready")
         async for word in told():
-            data = bytes.fromhex(ask["records"][int(word)])
+            data = bytes.fromhex(word)
             stamp = time.monotonic_ns()
             answer = await call(channel, Publish(data), (Published,), deadline=30.0)
             tell("published", stamp=stamp, ms=ms_since(stamp), verdict=answer.verdict, reason=answer.reason)
