@@ -28,7 +28,7 @@ from warmline.net.liveness import Keeper, KeeperSettings, open_keeper
 from warmline.net.relay import Relay, open_relay
 from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
 from warmline.services.directory_judge import RecordJudge
-from warmline.services.queues import DIRECT, QueueService, open_queues
+from warmline.services.queues import QueueService, open_queues
 from warmline.store.store import Store
 from warmline_protocol.circuit_table import CircuitLimits
 from warmline_protocol.keys import SigningKey
@@ -148,11 +148,7 @@ async def build_node(
         dht = await stack.enter_async_context(open_dht(host, validate=judge.validate_value, select=judge.select_value))
         queues = None
         if config.queues.enabled:
-            queues = await stack.enter_async_context(
-                open_queues(
-                    host, store, clock=clock, rng=rng, entry_of=lambda channel: relay.entry_of(channel.peer) or DIRECT
-                )
-            )
+            queues = await stack.enter_async_context(open_queues(host, store, clock=clock, rng=rng))
         directory = await stack.enter_async_context(
             open_directory(
                 host,

@@ -45,7 +45,7 @@ from warmline_protocol.errors import (
     WarmlineError,
 )
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.limits import MESSAGE_MAX
+from warmline_protocol.limits import CIRCUITS_IN_MAX, MESSAGE_MAX
 
 log = logging.getLogger("warmline.net")
 
@@ -234,7 +234,9 @@ async def open_host(
     raw = build_raw(
         key,
         announce=settings.announce,
-        max_connections=settings.max_connections,
+        # Circuits that end here are connections to the library too, with limits of their own (net/relay): under one
+        # limit for both, whoever opens circuits keeps everybody else from connecting.
+        max_connections=settings.max_connections + (0 if settings.private else CIRCUITS_IN_MAX),
         max_connections_per_peer=settings.max_connections_per_peer,
         max_streams=settings.max_streams,
         max_streams_per_connection=settings.max_streams_per_connection,

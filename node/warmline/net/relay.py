@@ -63,6 +63,9 @@ if TYPE_CHECKING:
 Locate = Callable[[str], tuple[str, ...] | None]
 """Peer id to the addresses of its valid node record (``()`` when it has none that can be dialled), or None."""
 
+STRANGERS = ""
+"""Stands for all relays whose node record is not known here."""
+
 log = logging.getLogger("warmline.net.relay")
 
 
@@ -318,18 +321,28 @@ class Relay:
                     await self._part(stream)
 
     async def _accept(self, stream: INetStream, relay: str) -> None:
-        if self._inbound[relay] >= self._limits.in_per_relay or self._inbound.total() >= self._limits.in_total:
+        share = relay if self._locate(relay) is not None else STRANGERS
+        if not self._has_room(share):
             await _send(stream, _stop_status(Status.RESOURCE_LIMIT_EXCEEDED))
             return
-        self._inbound[relay] += 1
+        self._inbound[share] += 1
         try:
             peer = await self._greet(stream)
             if peer is not None:
                 await self._host_circuit(stream, relay, peer)
         finally:
-            self._inbound[relay] -= 1
-            if not self._inbound[relay]:
-                del self._inbound[relay]
+            self._inbound[share] -= 1
+            if not self._inbound[share]:
+                del self._inbound[share]
+
+    def _has_room(self, share: str) -> bool:
+        """Whether one more circuit may come under this name.
+
+        What one name holds must fit into what is free (Choudhury and Hahne, 1998): n greedy ones get 1/(n+1) each, and
+        as much stays free for the next. Anybody can pose as a relay, so all without a node record have one name.
+        """
+        mine, free = self._inbound[share], self._limits.in_total - self._inbound.total()
+        return mine < min(self._limits.in_per_relay, free)
 
     async def _greet(self, stream: INetStream) -> str | None:
         """Answer the relay's CONNECT; the peer id that it announces, to be proved by the handshake."""
