@@ -133,7 +133,7 @@ class Libp2pHost:
             await self._swarm.dial_addr(await resolve(where), _id(peer))
         except UnreachableError:
             raise
-        except Exception as error:
+        except Exception as error:  # the library raises anything here; its name is all that a person needs
             raise UnreachableError(
                 f"no connection to {where} ({type(error).__name__})",
                 hint="Check that the node runs there and that the peer id at the end of the address is its own.",
