@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from support.conversations import PATIENCE, QUICK, Street, a_street, a_supporter, rest, until
 from warmline.client.session import HelloHeld, Persona, QueueLost, StillWaiting, open_session, to_json
-from warmline.client.session_lanes import SessionSettings
-from warmline_protocol.errors import RefusedError, UsageError
+from warmline.client.session_lanes import Client, Inlet, SessionSettings
+from warmline.client.vault import MemoryVault
+from warmline.env import SystemClock
+from warmline_protocol.errors import RefusedError, RemoteError, UsageError
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.session.events import Closed, Joined, Left, MessageState, TextReceived
+from warmline_protocol.session.events import Closed, Joined, Left, MessageState, OutOfStep, TextReceived
+from warmline_protocol.session.hello import seal_hello
+from warmline_protocol.session.pair import Pair
 
 RIVER = Persona("River", b"r" * 16)
 
@@ -263,3 +270,161 @@ async def test_a_queue_that_its_node_lost_is_told(tmp_path: Path) -> None:
                 assert (await until(supporter, QueueLost)).node == own.node.peer_id
                 await seeker.send("by the other one")
                 assert (await until(supporter, TextReceived)).text == "by the other one"
+
+
+async def lose(street: Street, inlet: Inlet, client: Client) -> None:
+    """The node forgets this queue, as after a restore of an old backup."""
+    own = inlet.own
+    async with street.path("test", own.node) as path, client.queues_over(path) as queues:
+        await queues.remove(own.queue, own.owner)
+    house = street.house(own.node.peer_id)
+    house.die()
+    house.wake()
+
+
+async def test_both_queues_lost_are_replaced_and_nothing_is(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path, 6) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                await until(supporter, Joined)
+                old = list(supporter._inlets)
+                for inlet in old:
+                    await lose(street, inlet, supporter.client)
+                while set(supporter._inlets) & set(old) or [each.queue for each in seeker._routes] != [
+                    each.own.queue for each in supporter._inlets
+                ]:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                message = await seeker.send("to the new ones")
+                assert (await until(supporter, TextReceived)).text == "to the new ones"
+                await until(seeker, MessageState, id=message, state="delivered")
+
+
+async def test_a_queue_whose_node_stays_away_is_replaced(tmp_path: Path) -> None:
+    settings = SessionSettings(retry_first=0.05, retry_max=0.2, goodbye=0.5, queue_silence=0.5)
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path, 6) as street:
+            ada = a_supporter(street, settings=settings)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river", settings), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                dead = seeker._inlets[0].own.node.peer_id
+                street.house(dead).die()
+                assert (await until(seeker, QueueLost)).node == dead
+                with trio.fail_after(PATIENCE):
+                    while dead in {each.node.peer_id for each in supporter._routes}:
+                        await supporter._next_change()
+                await supporter.send("by the new one")
+                assert (await until(seeker, TextReceived)).text == "by the new one"
+
+
+async def test_a_seeker_who_lost_the_thread_says_hello_again_by_itself(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                await until(supporter, Joined)
+                before = seeker._machine
+
+                def go_astray(machine: Pair, now: int) -> None:
+                    machine.group.refresh()  # as a fork does: nothing of this side opens any more
+                    machine._lose_step("a test")
+
+                await seeker._do(go_astray)
+                lost = await seeker.send("said while astray")
+                await until(seeker, OutOfStep)
+                assert (await until(supporter, TextReceived)).text == "said while astray"
+                await until(seeker, MessageState, id=lost, state="delivered")
+                assert seeker._machine is not before and keeper.sessions == [supporter]
+                await supporter.send("there you are")
+                assert (await until(seeker, TextReceived)).text == "there you are"
+
+
+async def test_a_second_hello_that_is_rubbish_changes_nothing(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            client = street.client("river")
+            async with ada.at_the_door() as keeper, open_session(client, ada.contact, me=RIVER) as seeker:
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                assert seeker._seeking is not None
+                knock = seeker._seeking._knock()
+                for hello in (
+                    replace(knock.hello, key_package=b"\1" * 300),
+                    replace(knock.hello, key_package=b"\1" * 300, attempt=b"n" * 16),
+                ):
+                    door = ada.contact.doors[0]
+                    async with client.paths.path("door", door.node) as path, client.queues_over(path) as queues:
+                        await queues.append(door.queue, [seal_hello(hello, ada.contact.contact)])
+                stranger = await keeper.knocks.receive()
+                with pytest.raises(RemoteError):
+                    await keeper.accept(stranger)
+                await seeker.send("unmoved")
+                assert (await until(supporter, TextReceived)).text == "unmoved"
+                assert keeper.unreadable == 1
+
+
+async def test_what_is_held_when_somebody_leaves_stays_held(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with ada.at_the_door() as keeper:
+                async with open_session(street.client("river"), ada.contact, me=RIVER) as seeker:
+                    supporter = await keeper.accept(await keeper.knocks.receive())
+                    await seeker.wait_established()
+                    await until(supporter, Joined)
+                    supporter.detach()  # nobody reads from here on
+                    message = await seeker.send("for later")
+                    await until(seeker, MessageState, id=message, state="held")
+                words = [each for each in await rest(seeker) if isinstance(each, MessageState)]
+                assert (words[-1].state, words[-1].why, words[-1].last) == ("held", "left", True)
+                assert words[-1].by and seeker.outgoing == {}
+
+
+async def test_what_is_just_being_heard_when_a_session_is_put_away_is_told(tmp_path: Path) -> None:
+    """It is saved as shown, so it has to be shown."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            vault = MemoryVault(SystemClock())
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER, vault=vault) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                await until(supporter, Joined)
+                save = seeker._save
+
+                def save_and_detach(machine: Any, outputs: Any) -> None:
+                    save(machine, outputs)
+                    if any(isinstance(each, TextReceived) for each in machine._shown_last):
+                        trio.from_thread.run_sync(seeker.detach)
+
+                seeker._save = save_and_detach  # type: ignore[method-assign]
+                take = type(seeker._machine).take
+
+                def take_and_note(machine: Any) -> Any:
+                    outputs, news = take(machine)
+                    machine._shown_last = news
+                    return outputs, news
+
+                seeker._machine.take = take_and_note.__get__(seeker._machine)
+                await supporter.send("in the last moment")
+                told = await rest(seeker)
+                assert [each.text for each in told if isinstance(each, TextReceived)] == ["in the last moment"]
+                assert told[-1] == Closed("kept")

@@ -616,3 +616,19 @@ def test_a_lost_commit_is_noticed_and_told_once() -> None:
         link.guest.commit()
         link.now += limits.OLD_EPOCH_MS // 2
     assert len([each for each in link.guest.events if isinstance(each, OutOfStep)]) == 1
+
+
+def test_what_is_said_when_both_queues_are_gone_waits_for_a_new_one(link: Link) -> None:
+    test_refused_when_both_queues_are_gone(link)
+    message = link.say(link.guest, "is there a way?")
+    word = last_word(link.guest, message)
+    assert word.state == "waiting" and "no queue" in word.why and not link.guest.todo
+    link.host.machine.requeue(1, b"fresh", link.now)
+    link.host.commit()
+    while not any(isinstance(each, UseRoute) for each in link.guest.todo):
+        if link.host.todo:
+            link.perform(link.host)
+        link.fetch(link.guest)
+    link.guest.todo.remove(UseRoute(1, b"fresh"))
+    link.settle()
+    assert last_word(link.guest, message).state == "delivered"

@@ -64,7 +64,8 @@ class RoomConversation(Asking):
     def people(self) -> dict[bytes, tuple[str, bytes]]:
         """Member id to (name, avatar)."""
         room: Room | None = self._machine
-        return {} if room is None else {each.member: (each.name, each.avatar) for each in room.people.values()}
+        people = () if room is None else tuple(room.people.values())  # a copy at once: a thread may be at work on it
+        return {each.member: (each.name, each.avatar) for each in people}
 
     @property
     def me(self) -> bytes:

@@ -39,14 +39,17 @@ Everything hangs on one :class:`Client` (who shares routes, node choice, engine,
 ``HelloHeld(node)`` *            the door has the Hello; nothing more is known yet
 ``StillWaiting(seconds)`` *      nobody has answered for so long (every 60 s): offer other ways
 ``Joined(member, name, avatar, host)``   somebody is here; for the seeker the supporter, proven
-``MessageState(id, state, by, why)``     waiting, held (by nodes), delivered (by whom), expired, refused (why)
+``MessageState(id, state, by, why)``     waiting, held (by nodes), delivered (by whom), expired, refused (why).
+                                 ``event.last``: no more will be told; so it is with ``held`` and a why, on leaving
 ``TextReceived(id, sender, name, text, sent_ms, signed, late)``
 ``Gap(sender, count)``           messages of theirs that did not come
 ``PeerAway()`` / ``PeerBack()``  what was said waits at a node for a while / they are back
 ``Left(member, name, why)``      left, blocked, closed, removed
 ``ReadOnly()`` / ``Writable()`` / ``SuccessorNamed(member, name)``   rooms: the host is away / back / hands over
-``OutOfStep(why)``               this side lost the thread: leave, and say Hello again
-``QueueLost(node)`` *            one of this side's own queues is gone; the other one carries on
+``OutOfStep(why)``               this side lost the thread. One to one the seeker says Hello again by itself, three
+                                 times at most; where that does not help, and in rooms: leave, and say Hello again
+``QueueLost(node)`` *            one of this side's own queues is gone, or its node has been away for a minute. One to
+                                 one another takes its place and the other side is told; in rooms the second carries on
 ``Closed(why)``                  always the last: left, peer left, removed, host gone, unproven, declined, busy, stale,
                                  no door, no answer
 
@@ -66,18 +69,19 @@ from functools import partial
 import trio
 
 from warmline.client.queues import Receipt
-from warmline.client.session_client import Client, QueueNode, SessionSettings, unpack_address
+from warmline.client.session_client import Backoff, Client, QueueNode, SessionSettings, unpack_address
 from warmline.client.session_conversation import KEPT, Conversation, conversing
 from warmline.client.session_events import DriverEvent, HelloHeld, QueueLost, SessionEvent, StillWaiting, to_json
 from warmline.client.session_keep import Keep
-from warmline.client.session_lanes import Inlet
+from warmline.client.session_lanes import Inlet, open_inlets
 from warmline.client.session_outlets import append_job
 from warmline.client.session_seeking import Asking, Contact, Persona
 from warmline.client.vault import Vault
-from warmline_protocol.errors import RemoteError
+from warmline_protocol.errors import RemoteError, UnreachableError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.session import events as said
+from warmline_protocol.session.hello import Joined
 from warmline_protocol.session.machine import Machine
 from warmline_protocol.session.pair import Pair
 
@@ -100,44 +104,145 @@ __all__ = [
 ]
 
 
+HELLOS_AGAIN = 3
+"""How often a session that lost its thread begins afresh by itself."""
+
+
 class Session(Asking):
     """One to one, either side."""
 
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
         self._routes: tuple[QueueAddress, ...] = ()
+        self._new_routes: tuple[QueueAddress, ...] = ()
         self._keep: Keep | None = None
+        self._contact: Contact | None = None
+        self._me: Persona | None = None
+        self._hellos_again = 0
+        self._spare_inlets: list[Inlet] = []
+        self._replacing: list[Inlet] = []
 
-    def _save(self, machine: Machine) -> None:
+    def _save(self, machine: Machine, outputs: list[said.Output]) -> None:
+        for output in outputs:
+            if isinstance(output, said.UseRoute):
+                self._use_route(output)
         over = self._ended.is_set() and self.closed != KEPT
         if self._keep is not None and isinstance(machine, Pair) and not over:
             self._keep.save(machine, self._routes, [inlet.own for inlet in self._inlets])
+
+    def _use_route(self, output: said.UseRoute) -> None:
+        try:
+            address = unpack_address(output.address)
+        except RemoteError:
+            return  # the peer's own loss: its other queue is still known
+        routes = list(self._routes)
+        routes[output.route] = address
+        self._routes = tuple(routes)
 
     async def _forget(self) -> None:
         if self._keep is not None:
             await self.client.run_blocking(self._keep.forget)
 
     async def _take_cells(self, cells: list[bytes]) -> None:
+        if self._reader is not None:  # a fresh Hello is out: this may be its answer, or a word of the new session
+            self._early += cells
+            for answer in self._read_answers(cells):
+                self._answers.send_nowait(answer)
         await self._do(lambda machine, now: machine.receive(cells, now))
         self.peer_name = self._machine.peer_name
 
     def _dispatch(self, output: said.Output) -> None:
-        assert isinstance(output, said.Append)
-        address = self._routes[output.route]
-        job = append_job(address, output.cells, partial(self._done, output.token), partial(self._failed, output.token))
-        self._outlet(address.node).put(job)
+        if not isinstance(output, said.Append):
+            return  # a route, which was put in its place with the save
+        address, asker = self._routes[output.route], self._machine
+        done = partial(self._done, asker, output.token)
+        self._outlet(address.node).put(
+            append_job(address, output.cells, done, partial(self._failed, asker, output.token))
+        )
 
-    async def _done(self, token: int, node: str, receipt: Receipt) -> None:
-        await self._do(lambda machine, now: machine.receipted(token, node, receipt.incarnation, now))
+    async def _done(self, asker: Machine, token: int, node: str, receipt: Receipt) -> None:
+        await self._answered_by(asker, lambda pair, now: pair.receipted(token, node, receipt.incarnation, now))
 
-    async def _failed(self, token: int, code: str, why: str) -> None:
-        await self._do(lambda machine, now: machine.append_failed(token, code, why, now))
+    async def _failed(self, asker: Machine, token: int, code: str, why: str) -> None:
+        await self._answered_by(asker, lambda pair, now: pair.append_failed(token, code, why, now))
 
-    async def _adopt(self, machine: Machine) -> None:
-        assert isinstance(machine, Pair)
-        machine.second_after_ms = self.client.settings.second_queue_ms
-        self.peer_name = machine.peer_name
-        await super()._adopt(machine)
+    async def _meet(self, pair: Pair, routes: tuple[QueueAddress, ...]) -> None:
+        """From now on this is the machine, and these are the other side's queues."""
+        pair.second_after_ms = self.client.settings.second_queue_ms
+        self.peer_name = pair.peer_name
+        self._new_routes, self._reader = routes, None
+        await self._adopt(pair)
+
+    def _take_over(self, old: Pair | None, machine: Pair) -> None:
+        self._routes = self._new_routes
+        if old is not None:
+            machine.carry_from(old, self.client.clock.utc_ms())
+
+    # -- bad days
+
+    def _tell(self, event: SessionEvent) -> None:
+        super()._tell(event)
+        if isinstance(event, said.OutOfStep) and self._contact is not None and self._hellos_again < HELLOS_AGAIN:
+            self._hellos_again += 1
+            self._nursery.start_soon(self._say_hello_again)
+
+    async def _say_hello_again(self) -> None:
+        """The same attempt: the supporter lets it in without asking. Where that fails, the person has been told."""
+        assert self._seeking is not None
+        self._seeking.replies = tuple(inlet.own.address for inlet in self._inlets)
+        joined = await self._seeking.run(lambda why: None)
+        if joined is not None:
+            await self._come_in(joined)
+
+    async def _come_in(self, joined: Joined) -> None:
+        assert self._me is not None
+        client, me = self.client, self._me
+        try:
+            routes = tuple(unpack_address(each) for each in joined.welcome.queues)
+            pair = await client.run_blocking(
+                partial(Pair.joined, joined, client.rng.bytes, client.clock.utc_ms(), name=me.name, avatar=me.avatar)
+            )
+        except RemoteError:
+            if self._machine is None:
+                self._end("unproven")
+            return
+        await self._meet(pair, routes)
+
+    def _lost(self, inlet: Inlet) -> None:
+        super()._lost(inlet)
+        if inlet in self._inlets and inlet not in self._replacing:
+            self._replacing.append(inlet)
+            self._nursery.start_soon(self._replace_inlet, inlet)
+
+    async def _replace_inlet(self, lost: Inlet) -> None:
+        """A queue elsewhere in place of a lost one, and the peer told by whatever way is left."""
+        await self._established.wait()
+        backoff = Backoff(self.client)
+        avoid = [each.own.node.peer_id for each in self._inlets]
+        while not self._ended.is_set():
+            try:
+                (fresh,) = await open_inlets(self.client, self._nursery, 1, self._deliver, self._lost, avoid=avoid)
+            except UnreachableError:
+                await backoff.wait()  # most likely this machine has no network at all
+                continue
+            if lost.up or lost not in self._inlets or self._ended.is_set():
+                self._replacing.remove(lost)
+                await fresh.close()
+                return
+            if not lost.gone:
+                self._tell(QueueLost(lost.own.node.peer_id))
+                self._spare_inlets.append(lost)  # its node may come back, with cells
+            await self._put_in_place(lost, fresh)
+            return
+
+    async def _put_in_place(self, lost: Inlet, fresh: Inlet) -> None:
+        route = self._inlets.index(lost)
+        self._inlets[route] = fresh
+        await self._do(lambda pair, now: pair.requeue(route, fresh.own.address, now))
+
+    async def _close_lanes(self) -> None:
+        self._inlets += self._spare_inlets
+        await super()._close_lanes()
 
 
 @asynccontextmanager
@@ -157,7 +262,8 @@ async def open_session(
     async with conversing() as nursery:
         session = Session(client, nursery)
         session._keep = None if vault is None else Keep(client, vault)
-        nursery.start_soon(_seek, session, contact, me, line, listing)
+        session._contact, session._me = contact, me
+        nursery.start_soon(_seek, session, line, listing)
         try:
             yield session
         finally:
@@ -176,9 +282,9 @@ async def resume_session(
     pair, routes, own = await client.run_blocking(partial(keep.load, key))
     async with conversing() as nursery:
         session = Session(client, nursery)
-        session._keep, session._routes = keep, routes
+        session._keep = keep
         session._inlets = [Inlet(client, each, session._deliver, session._lost) for each in own]
-        await session._adopt(pair)
+        await session._meet(pair, routes)
         for inlet in session._inlets:
             nursery.start_soon(inlet.run)
         try:
@@ -187,18 +293,8 @@ async def resume_session(
             await session.aclose()
 
 
-async def _seek(session: Session, contact: Contact, me: Persona, line: str, listing: bytes) -> None:
-    joined = await session._seek(contact, me, line, listing)
-    if joined is None:
-        return
-    client = session.client
-    now = client.clock.utc_ms()
-    try:
-        session._routes = tuple(unpack_address(each) for each in joined.welcome.queues)
-        pair = await client.run_blocking(
-            partial(Pair.joined, joined, client.rng.bytes, now, name=me.name, avatar=me.avatar)
-        )
-    except RemoteError:
-        session._end("unproven")
-        return
-    await session._adopt(pair)
+async def _seek(session: Session, line: str, listing: bytes) -> None:
+    assert session._contact is not None and session._me is not None
+    joined = await session._seek(session._contact, session._me, line, listing)
+    if joined is not None:
+        await session._come_in(joined)

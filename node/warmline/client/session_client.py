@@ -63,6 +63,8 @@ class SessionSettings:
     second_queue_ms: int = limits.SECOND_QUEUE_MS
     still_waiting: float = 60.0
     """An unanswered Hello is offered to the next door, and the person told, after this."""
+    queue_silence: float = 60.0
+    """A queue of one's own whose node is gone for so long is replaced by one elsewhere."""
     log_silence: float = 30.0
     """A room whose log node is gone for so long moves."""
     queue_life_ms: int = 48 * 3600_000

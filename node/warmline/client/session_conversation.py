@@ -17,7 +17,7 @@ from warmline.scopes import sole_error
 from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
-from warmline_protocol.session.events import FINAL, Closed, Event, MessageState
+from warmline_protocol.session.events import Closed, Event, MessageState
 from warmline_protocol.session.machine import Machine
 
 T = TypeVar("T")
@@ -42,6 +42,9 @@ class Conversation:
         self._news, self.events = trio.open_memory_channel[SessionEvent](math.inf)
         self._inlets: list[Inlet] = []
         self._outlets: dict[str, Outlet] = {}
+        self._due_ms: int | None = None
+        self._farewell_sent = False
+        self._detaching = False
 
     # -- for the person
 
@@ -65,7 +68,7 @@ class Conversation:
         """Say something; the id under which :class:`MessageState` tells what becomes of it."""
         if self._machine is None or self.closed:
             raise UsageError("there is nobody to say this to", hint="Wait until the session is established.")
-        message: bytes = await self._do(lambda machine, now: machine.send(text, now))
+        message: bytes = await self._do(lambda machine, now: machine.send(text, now), asked=True)
         return message
 
     @property
@@ -79,6 +82,9 @@ class Conversation:
         if self._over.is_set():
             return
         with trio.CancelScope(shield=True):
+            if self._detaching:
+                await self._over.wait()
+                return
             if self._machine is not None and not self.closed:
                 await self._goodbye(why)
             self._end(why)
@@ -91,13 +97,18 @@ class Conversation:
 
     def detach(self) -> None:
         """End here without a goodbye, to go on later from the vault."""
+        self._detaching = True
+        if not self._lock.locked():  # else what the machine is just hearing is told first: it is saved as shown
+            self._put_away()
+
+    def _put_away(self) -> None:
         self._end(KEPT)
         self._over.set()
 
     async def _goodbye(self, why: str) -> None:
         await self._do(lambda machine, now: machine.leave(now, why))
         with trio.move_on_after(self.client.settings.goodbye):
-            while not self._machine.farewell_sent and not self.closed:
+            while not self._farewell_sent and not self.closed:
                 await self._next_change()
         await self._do(lambda machine, now: machine.finish())
 
@@ -126,28 +137,42 @@ class Conversation:
 
     # -- the machine
 
-    async def _do(self, work: Callable[[Any, int], T]) -> T:
-        """Call the machine, save what it became, then do and tell what it says."""
+    async def _do(self, work: Callable[[Any, int], T], *, asked: bool = False) -> T:
+        """Call the machine, save what it became, then do and tell what it says. ``asked``: the person waits for it."""
         async with self._lock:
+            if self.closed == KEPT:
+                if asked:
+                    raise UsageError("this session was put away", hint="Go on with it, then say this.")
+                await trio.sleep_forever()  # whoever comes back must find it as it was saved
             now = self.client.clock.utc_ms()
             machine = self._machine
 
             def step() -> tuple[T, list[said.Output], list[Event]]:
                 result = work(machine, now)
                 outputs, news = machine.take()
-                self._save(machine)
+                self._save(machine, outputs)
+                # Nothing else may look into the machine: another thread may be at work on it.
+                self._due_ms, self._farewell_sent = machine.next_timer(), machine.farewell_sent
                 return result, outputs, news
 
-            result, outputs, news = await self.client.run_blocking(step)
-            for output in outputs:
-                self._dispatch(output)
-            for event in news:
-                self._tell(event)
-            self._change()
+            try:
+                result, outputs, news = await self.client.run_blocking(step)
+                for output in outputs:
+                    self._dispatch(output)
+                for event in news:
+                    self._tell(event)
+                self._change()
+            finally:
+                if self._detaching:
+                    self._put_away()
         return result
 
-    def _save(self, machine: Machine) -> None:
+    def _save(self, machine: Machine, outputs: list[said.Output]) -> None:
         """Called before anything leaves the machine, in the worker thread."""
+
+    async def _answered_by(self, machine: Machine, work: Callable[[Any, int], None]) -> None:
+        """A queue's answer to ``machine``: after a fresh Hello its tokens mean nothing to the one in its place."""
+        await self._do(lambda current, now: work(current, now) if current is machine else None)
 
     def _dispatch(self, output: said.Output) -> None:
         raise NotImplementedError
@@ -156,7 +181,7 @@ class Conversation:
         if self._ended.is_set():
             return
         if isinstance(event, MessageState):
-            if event.state in FINAL:
+            if event.last:
                 self.outgoing.pop(event.id, None)
             else:
                 self.outgoing[event.id] = event.state
@@ -166,19 +191,24 @@ class Conversation:
 
     async def _adopt(self, machine: Machine) -> None:
         """From now on there is somebody to talk to."""
-        first = self._machine is None
-        self._machine = machine
+        async with self._lock:  # nothing is said to the old machine after the new one took over from it
+            old, self._machine = self._machine, machine
+            first = old is None
+            await self.client.run_blocking(lambda: self._take_over(old, machine))
         await self._do(lambda machine, now: machine.tick(now))
         self._established.set()
         if first:
             self._nursery.start_soon(self._keep_time)
+
+    def _take_over(self, old: Any, machine: Any) -> None:
+        """A machine takes its place, or after a fresh Hello that of another."""
 
     async def _keep_time(self) -> None:
         while not self._ended.is_set():
             if self.closed:
                 await self._linger()
                 return
-            due = self._machine.next_timer()
+            due = self._due_ms
             wait = math.inf if due is None else max(0.01, (due - self.client.clock.utc_ms()) / 1000)
             with trio.move_on_after(wait):
                 await self._next_change()
@@ -199,8 +229,10 @@ class Conversation:
             self._nursery.start_soon(outlet.run)
         return outlet
 
-    def _lost(self, node: NodeAddress) -> None:
-        self._tell(QueueLost(node.peer_id))
+    def _lost(self, inlet: Inlet) -> None:
+        """A queue of one's own is gone, or its node has been out of reach for long."""
+        if inlet.gone:
+            self._tell(QueueLost(inlet.own.node.peer_id))
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from warmline.client.session_outlets import offer
 from warmline.client.vault import Vault
 from warmline.scopes import sole_error
 from warmline_protocol import limits
-from warmline_protocol.errors import MalformedError, RefusedError, UsageError, WarmlineError
+from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.auth import queue_id
 from warmline_protocol.queue.messages import DOOR
@@ -260,7 +260,8 @@ class DoorKeeper:
     # -- answering
 
     async def accept(self, knock: Knocking) -> Session:
-        """Talk to them. :class:`UsageError` when as many sessions go on as this supporter takes."""
+        """Talk to them. :class:`UsageError` when as many sessions go on as this supporter takes, RemoteError when what
+        they sent is no way to begin one: then the knock is settled."""
         if len(self.sessions) >= self.max_sessions:
             raise UsageError(
                 f"{self.max_sessions} sessions are open already", hint="End one, or answer this one `busy`."
@@ -268,8 +269,10 @@ class DoorKeeper:
         session: Session = await self._nursery.start(self._run_session)
         try:
             await self._begin(session, knock.hello)
-        except BaseException:  # whatever it was, cancellation too: its lanes end with it
+        except BaseException as error:  # whatever it was, cancellation too: its lanes end with it
             session._over.set()
+            if isinstance(error, RemoteError):
+                self.settled(knock)
             raise
         self._let_in[knock.attempt] = session
         self.settled(knock)
@@ -287,12 +290,11 @@ class DoorKeeper:
 
     async def _begin(self, session: Session, hello: Hello) -> None:
         queues = tuple(inlet.own.address for inlet in session._inlets) or await session._open_queues()
-        old = session._machine
         client = self.client
         now = client.clock.utc_ms()
 
         def make() -> Pair:
-            pair = Pair.accept(
+            return Pair.accept(
                 hello,
                 client.provider,
                 client.rng.bytes,
@@ -302,17 +304,16 @@ class DoorKeeper:
                 avatar=self.me.avatar,
                 queues=queues,
             )
-            if isinstance(old, Pair):
-                pair.carry_from(old, now)
-            return pair
 
         pair = await client.run_blocking(make)
-        session._routes = tuple(unpack_address(reply) for reply in hello.replies)
-        await session._adopt(pair)
+        await session._meet(pair, tuple(unpack_address(reply) for reply in hello.replies))
 
     async def _let_in_again(self, session: Session, lane: _DoorLane, seq: int, hello: Hello) -> None:
         """The Welcome got lost, and the seeker said Hello again by itself."""
-        await self._begin(session, hello)
+        try:
+            await self._begin(session, hello)
+        except RemoteError:
+            self.unreadable += 1  # a key package that is none: what went on goes on
         lane.decided(seq)
 
     async def decline(self, knock: Knocking) -> None:

@@ -6,7 +6,7 @@ what the cells mean. The lanes to the other side's queues are in ``session_outle
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,7 +15,6 @@ from warmline.client.queues import Cursor, QueueClient
 from warmline.client.session_client import Backoff, Client, LanePath, OwnQueue, QueueNode, SessionSettings
 from warmline_protocol.errors import RefusedError, UnreachableError, WarmlineError
 from warmline_protocol.queue.messages import QUEUE
-from warmline_protocol.records.node import NodeAddress
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # the stubs that mypy sees know it by this name
@@ -31,14 +30,15 @@ class Inlet:
     """Follows one's own queue for as long as :meth:`run` runs."""
 
     def __init__(
-        self, client: Client, own: OwnQueue, deliver: Deliver, lost: Callable[[NodeAddress], None] = lambda node: None
+        self, client: Client, own: OwnQueue, deliver: Deliver, lost: Callable[[Inlet], None] = lambda inlet: None
     ) -> None:
-        """``lost`` is called when the node says that the queue is gone."""
+        """``lost`` is called when the node says that the queue is gone, and when it has been out of reach for long."""
         self.own = own
         self._lost = lost
         self.up = False
         self.weakness: str | None = None
         self.gone = ""
+        self._down_since: float | None = None
         self._client = client
         self._deliver = deliver
         self._created = own.cursor is not None
@@ -61,6 +61,7 @@ class Inlet:
                         raise
                 self.up = False
                 if not self._stop.is_set() and not self.gone:
+                    self._notice_silence()
                     await backoff.wait()
         finally:
             self._stopped.set()
@@ -70,7 +71,15 @@ class Inlet:
             raise error
         if error.code in GONE:
             self.gone = error.message
-            self._lost(self.own.node)
+            self._lost(self)
+
+    def _notice_silence(self) -> None:
+        now = trio.current_time()
+        if self._down_since is None:
+            self._down_since = now
+        elif now >= self._down_since + self._client.settings.queue_silence:
+            self._down_since = now
+            self._lost(self)
 
     async def _once(self, task_status: TaskStatus[None], backoff: Backoff) -> None:
         own = self.own
@@ -88,7 +97,7 @@ class Inlet:
     async def _follow(self, path: LanePath, queues: QueueClient, backoff: Backoff) -> None:
         own = self.own
         async with queues.follow(own.queue, owner=own.owner, cursor=own.cursor) as cells:
-            self.up = True
+            self.up, self._down_since = True, None
             backoff.reset()
             if own.cursor is None:
                 own.cursor = Cursor(cells.incarnation, 0)
@@ -164,15 +173,22 @@ async def _batch(receive: trio.MemoryReceiveChannel[tuple[Cursor, bytes]]) -> li
 
 
 async def open_inlets(
-    client: Client, nursery: trio.Nursery, count: int, deliver: Deliver, lost: Callable[[NodeAddress], None]
+    client: Client,
+    nursery: trio.Nursery,
+    count: int,
+    deliver: Deliver,
+    lost: Callable[[Inlet], None],
+    *,
+    avoid: Sequence[str] = (),
 ) -> list[Inlet]:
     """Up to ``count`` queues of one's own, at nodes of different operators where there are some, being followed.
 
+    Nodes to ``avoid`` (peer ids) come last.
     :class:`UnreachableError` when no node gives one.
     """
     inlets: list[Inlet] = []
     reasons: list[str] = []
-    nodes = client.pick_nodes()
+    nodes = client.pick_nodes(avoid=avoid)
 
     async def open_one() -> None:
         while nodes:

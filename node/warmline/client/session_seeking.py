@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,6 +58,7 @@ class Asking(Conversation):
         self._answers, self._answered = trio.open_memory_channel[Answer](math.inf)
         self._reader: AnswerReader | None = None
         self._early: list[bytes] = []
+        self._seeking: Seeking | None = None
 
     async def _open_queues(self) -> tuple[bytes, ...]:
         self._inlets = await open_inlets(self.client, self._nursery, 2, self._deliver, self._lost)
@@ -85,6 +87,9 @@ class Asking(Conversation):
     def _read_with(self, reader: AnswerReader) -> None:
         """A fresh Hello is out: only its answers count."""
         self._early.clear()
+        with suppress(trio.WouldBlock):  # answers to the Hello before
+            while True:
+                self._answered.receive_nowait()
         self._reader = reader
 
     async def _adopt(self, machine: Machine) -> None:
@@ -100,7 +105,7 @@ class Asking(Conversation):
         except UnreachableError:
             self._end("no queue")
             return None
-        seeking = Seeking(
+        self._seeking = Seeking(
             self,
             contact,
             me,
@@ -110,7 +115,7 @@ class Asking(Conversation):
             reading=self._read_with,
             answered=self._answered,
         )
-        return await seeking.run()
+        return await self._seeking.run(self._end)
 
 
 class Seeking:
@@ -134,13 +139,15 @@ class Seeking:
         self._me = me
         self._line = line
         self._listing = listing
-        self._replies = replies
+        self.replies = replies
         self._reading = reading
         self._answered = answered
+        self._failed: Callable[[str], None] = conversation._end
         self._attempt = self._client.rng.bytes(16)
 
-    async def run(self) -> Joined | None:
-        """What the supporter let this side into; None when the conversation was closed instead."""
+    async def run(self, failed: Callable[[str], None]) -> Joined | None:
+        """What the supporter let this side into; None when it did not, after ``failed`` was told why."""
+        self._failed = failed
         for _ in range(3):
             knock = await self._client.run_blocking(self._knock)
             self._reading(AnswerReader(knock.hello.reply_secret))
@@ -148,25 +155,25 @@ class Seeking:
             if answer is None:
                 return None
             if isinstance(answer, Declined):
-                self._conversation._end(answer.why)
+                self._failed(answer.why)
                 return None
             if not isinstance(answer, Accepted):
                 continue
             try:
                 return await self._client.run_blocking(partial(knock.join, answer, self._contact.key))
             except BadSignatureError:
-                self._conversation._end("unproven")
+                self._failed("unproven")
                 return None
             except RemoteError:
                 continue
-        self._conversation._end("no answer")
+        self._failed("no answer")
         return None
 
     def _knock(self) -> Knock:
         return Knock(
             self._client.provider.candidate(),
             self._client.rng.bytes,
-            self._replies,
+            self.replies,
             name=self._me.name,
             avatar=self._me.avatar,
             line=self._line,
@@ -204,7 +211,7 @@ class Seeking:
         if first:
             # A door that is gone went with its contact key: the card is old.
             gone = bool(codes) and all(code in ("unknown", "denied") for code in codes)
-            self._conversation._end("stale" if gone else "no door")
+            self._failed("stale" if gone else "no door")
         return not first
 
     async def _append(self, door: QueueAddress, cell: bytes) -> None:

@@ -137,6 +137,8 @@ class Pair(PairHearing):
         self._check_open()
         entry = self._enqueue(Text(text), now_ms, told=True)
         self._said_since += 1
+        if len(self._dead) == self.routes:
+            self.outbox.settle(entry, "waiting", why="the other side has no queue at this moment")
         self._pump(now_ms)
         self._renew_if_due(now_ms)
         return entry.id
