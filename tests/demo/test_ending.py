@@ -107,3 +107,15 @@ async def test_the_programs_share_nothing_with_the_persons_own(tmp_path: Path, m
         said = await fleet.run("teller", code, home=tmp_path / "home")
     assert said["HOME"] == str(tmp_path / "home")
     assert "mine" not in said.values()
+
+
+async def test_who_waits_for_one_program_hears_at_once_that_another_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warmline.demo.processes.command_line", lambda: [sys.executable, "-c"])
+    with trio.fail_after(60):
+        async with open_fleet(tmp_path / "logs") as fleet:
+            waits = await fleet.start("waits", "import time; time.sleep(600)", home=tmp_path / "home")
+            await fleet.start("fails", "import sys; sys.exit('a defect')", home=tmp_path / "home")
+            with pytest.raises(StepFailedError, match=r"fails ended .*a defect"):
+                await waits.wait_for("ready", within=500)

@@ -59,6 +59,8 @@ SUPPORTERS = (
     SupporterRole("supporter-2", "Jonas", 3, ("de", "en"), ("depression", "chronic-illness"), "Ten years with it."),
 )
 ISSUER_ACCOUNT = 1
+SECOND_QUEUE_AFTER = 4
+"""Seconds without an acknowledgement after which a second queue is offered; shorter than usual, to fit a minute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from warmline.demo.casting import IN_PRIVATE, IN_THE_ROOM
+from warmline.demo.casting import IN_PRIVATE, IN_THE_ROOM, SECOND_QUEUE_AFTER
 from warmline.demo.ledger import FINAL, Talk, fates_of, holders, settle, texts_sent, texts_shown
 from warmline.demo.processes import Program, StepFailedError
 from warmline.demo.stage import NodeSeat, SeekerSeat, Stage, all_of
@@ -80,7 +80,7 @@ async def one_to_one(stage: Stage) -> str:
     words = ("talk", "--json", "--adult", "--with", supporter.card, "--name", role.name, "--line", role.line)
     seat.talk = await stage.fleet.start(
         f"{role.key}-talk",
-        *(*words, "--second-queue-after", "4", "--entry", stage.bootstrap.addr),
+        *(*words, "--second-queue-after", str(SECOND_QUEUE_AFTER), "--entry", stage.bootstrap.addr),
         home=seat.folder,
         talks=True,
     )

@@ -50,6 +50,10 @@ class Program:
     heard: list[Heard] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     ended: trio.Event = field(default_factory=trio.Event)
+    dismissed: bool = False
+    """Whether the demo itself ended it."""
+    company: list[Program] = field(default_factory=list)
+    """All programs that are to last: when one of them fails, whoever waits for another one is told at once."""
     _changed: trio.Event = field(default_factory=trio.Event)
     _turn: trio.Lock = field(default_factory=trio.Lock)
 
@@ -90,8 +94,7 @@ class Program:
                     if found(heard.data):
                         return heard
                 after = len(self.heard)
-                if not self.running:
-                    raise self.failure(f"ended (code {self.process.returncode}) before {wanted!r}")
+                self._check_company(wanted)
                 await self._changed.wait()
         raise self.failure(f"did not say {wanted!r} within {within:g} s")
 
@@ -102,16 +105,22 @@ class Program:
                 for line in self.text:
                     if words in line:
                         return line
-                if not self.running:
-                    raise self.failure(f"ended (code {self.process.returncode}) before {words!r}")
+                self._check_company(words)
                 await self._changed.wait()
         raise self.failure(f"did not say {words!r} within {within:g} s")
+
+    def _check_company(self, wanted: str) -> None:
+        for program in [self, *self.company]:
+            failed = program is self or (program.process.returncode and not program.dismissed)
+            if not program.running and failed:
+                raise program.failure(f"ended (code {program.process.returncode}) before {wanted!r}")
 
     def failure(self, what: str) -> StepFailedError:
         return StepFailedError(f"{self.name} {what}: {self.complaint()}", hint=f"Its log is {self.err_file}.")
 
     async def end(self) -> None:
         """SIGTERM, then SIGKILL."""
+        self.dismissed = True
         if self.running:
             with suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGTERM)
@@ -121,6 +130,7 @@ class Program:
 
     async def kill(self) -> None:
         """SIGKILL at once: what a power cut looks like."""
+        self.dismissed = True
         if self.running:
             with suppress(ProcessLookupError):
                 self.process.kill()
@@ -145,12 +155,18 @@ class Fleet:
     def __init__(self, logs: Path, nursery: trio.Nursery) -> None:
         self.logs = logs
         self.programs: list[Program] = []
+        self.lasting: list[Program] = []
         self.watch = Watch()
         self._nursery = nursery
         self._command = command_line()
 
     async def start(self, name: str, *words: str, home: Path, secret: str = "", talks: bool = False) -> Program:
-        """Start `warmline WORDS…` for the party whose ``home`` is given; ``talks``: it reads JSON lines."""
+        """Start `warmline WORDS…` for the party whose ``home`` is given, to last; ``talks``: it reads JSON lines."""
+        program = await self._start(name, *words, home=home, secret=secret, talks=talks)
+        self.lasting.append(program)
+        return program
+
+    async def _start(self, name: str, *words: str, home: Path, secret: str, talks: bool) -> Program:
         out_file, err_file = self.logs / f"{name}.out", self.logs / f"{name}.err"
         words, descriptors = _with_secret(words, secret)
         await trio.Path(home).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -169,7 +185,7 @@ class Fleet:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        program = Program(name, process, trio.current_time(), out_file, err_file)
+        program = Program(name, process, trio.current_time(), out_file, err_file, company=self.lasting)
         self.programs.append(program)
         self.watch.add(home.name, program)
         self._nursery.start_soon(_listen, program)
@@ -177,7 +193,7 @@ class Fleet:
 
     async def run(self, name: str, *words: str, home: Path, secret: str = "", within: float = 60.0) -> Any:
         """Run a command to its end: what it printed as JSON."""
-        program = await self.start(name, *words, home=home, secret=secret)
+        program = await self._start(name, *words, home=home, secret=secret, talks=False)
         try:
             with trio.move_on_after(within) as scope:
                 await program.ended.wait()
@@ -230,7 +246,8 @@ async def _listen(program: Program) -> None:
             _hear(program, rest.decode("utf-8", "replace"))
         await program.process.wait()
         program.ended.set()
-        program.change()
+        for each in [program, *program.company]:
+            each.change()
 
 
 def _hear(program: Program, line: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from warmline.daemon.home import Home
-from warmline.demo.casting import CREDENTIAL, ISSUER_ACCOUNT, PASSPHRASE
+from warmline.demo.casting import CREDENTIAL, ISSUER_ACCOUNT, PASSPHRASE, SECOND_QUEUE_AFTER
 from warmline.demo.processes import StepFailedError
 from warmline.demo.stage import OPERATORS, NodeSeat, SeekerSeat, Stage, SupporterSeat, all_of, until
 from warmline.env import SystemRng
@@ -264,7 +264,7 @@ async def duty(stage: Stage) -> str:
 
 
 async def _duty(stage: Stage, seat: SupporterSeat) -> None:
-    words = ("supporter", "duty", "--json", "--second-queue-after", "4", "--data", str(seat.folder))
+    words = ("supporter", "duty", "--json", "--second-queue-after", str(SECOND_QUEUE_AFTER), "--data", str(seat.folder))
     seat.duty = await stage.fleet.start(
         f"{seat.role.key}-duty",
         *(*words, "--entry", stage.entry_of_supporters.addr),

@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from warmline.demo.casting import SECOND_QUEUE_AFTER
 from warmline.demo.evidence import COLUMNS, Cell, Row
 from warmline.demo.stage import Stage
+from warmline_protocol import limits
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Outcome:
         return bool(self.said) and not self.problem
 
 
+SETTINGS = f"a second queue is offered after {SECOND_QUEUE_AFTER} s here, {limits.SECOND_QUEUE_MS // 1000} s otherwise"
 MEASURED = (
     ("cold_start", "cold start to ready (slowest of all nodes, started at once)"),
     ("publish_to_all_nodes", "publish typed, to every group at every node"),
@@ -38,7 +41,7 @@ MEASURED = (
     ("publish_to_found", "published, to found by a seeker who just arrived"),
     ("find", "four seekers' searches from a cold start, at the same time"),
     ("hello_to_reply", "Hello to the first decrypted reply"),
-    ("failover", "queue node killed, to the next message shown on both sides"),
+    ("failover", f"queue node killed, to the next message shown on both sides ({SETTINGS})"),
     ("revocation_to_dropped", "revoking transaction, to dropped by every node"),
     ("revocation_to_gone", "revoking transaction, to found no more by a seeker"),
 )
