@@ -47,7 +47,9 @@ class Entry:
     tries: dict[int, int] = field(default_factory=dict)
     offered_ms: int = 0
     seq: int = 0
-    """Rooms: where it stands in the log; 0 while it does not."""
+    """Rooms: where it stands in the log, as its node says; 0 while it does not."""
+    back: int = 0
+    """Rooms: where this side has read it back; 0 before that."""
 
     @property
     def open(self) -> bool:
@@ -64,6 +66,7 @@ class Entry:
         self.holders.clear()
         self.in_flight.clear()
         self.next_ms.clear()
+        self.back = 0
 
 
 class Outbox:
@@ -188,6 +191,7 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
         "fixed": [list(cells) for cells in entry.fixed],
         "holders": [[route, node, incarnation] for route, (node, incarnation) in sorted(entry.holders.items())],
         "seq": entry.seq,
+        "back": entry.back,
     }
     if entry.evidence is not None:
         fields["evidence"] = pack(entry.evidence)
@@ -209,4 +213,5 @@ def _entry(fields: dict[str, Any]) -> Entry:
         fixed=tuple(tuple(cells) for cells in fields["fixed"]),
         holders={route: (node, incarnation) for route, node, incarnation in fields["holders"]},
         seq=fields["seq"],
+        back=fields["back"],
     )

@@ -10,6 +10,7 @@ What is said, and what "delivered" means here, is in ``room_offers``.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,11 @@ from warmline_protocol.session.messages import (
 from warmline_protocol.session.mls import E2EEProvider, Member
 from warmline_protocol.session.room_offers import LABEL, RoomOffers
 from warmline_protocol.wire import pack, unpack
+
+
+def _folded(name: str) -> str:
+    """What two names have in common that a person would take for one: case, width and spaces make no difference."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 class Room(RoomOffers):
@@ -118,6 +124,7 @@ class Room(RoomOffers):
             self.after = seq
             self.head = link(self.head, cell)
             self._read_one(seq, cell, now_ms)
+        self._offer_dropped(now_ms)
         self._pump(now_ms)
 
     def _log_restarted(self, incarnation: bytes) -> None:
@@ -146,7 +153,10 @@ class Room(RoomOffers):
     def _own_came_back(self, bundle: Bundle, seq: int, now_ms: int) -> None:
         """A receipt by other means: the answer to an append may get lost."""
         entry = self.outbox.entries.get(bundle.counter)
-        if entry is not None and not entry.seq and self.log is not None:
+        if entry is None or self.log is None:
+            return
+        entry.back = seq
+        if not entry.seq:
             entry.seq = seq
             self.outbox.held(entry, 0, "", self.log.incarnation)
 
@@ -228,11 +238,24 @@ class Room(RoomOffers):
     def _meet(self, person: Person) -> None:
         member = next((each for each in self._roster if each.id == person.member), None)
         known = self.people.get(person.member)
-        named = Person(person.member, clean(person.name), person.avatar)
-        if member is None or member == self.me or known == named:
+        if member is None or member == self.me:
+            return
+        name = clean(person.name) if member == self.host else self._distinct(clean(person.name), person.member)
+        named = Person(person.member, name, person.avatar)
+        if known == named:
             return
         self.people[person.member] = named
         self._emit(events.Joined(member.id, named.name, named.avatar, host=member == self.host))
+
+    def _distinct(self, name: str, member: bytes) -> str:
+        """``name``, numbered where somebody else here goes by it: nobody may pass for the host, or for another."""
+        taken = {_folded(each.name) for each in self.people.values() if each.member != member}
+        shown, number = name, 1
+        while _folded(shown) in taken:
+            number += 1
+            mark = f" {number}"
+            shown = name.encode()[: limits.NAME_MAX - len(mark)].decode(errors="ignore") + mark
+        return shown
 
     def _depart(self, member: Member, why: str, now_ms: int) -> None:
         name = self.name_of(member.id)

@@ -126,6 +126,15 @@ class RoomOffers(Machine):
             entry.unseal()
             entry.seq = 0
 
+    def _offer_dropped(self, now_ms: int) -> None:
+        """Offer again what the node receipted and then left out of the log."""
+        for entry in self.outbox.entries.values():
+            if 0 < entry.seq <= self.after and not entry.back:
+                self.outbox.release(entry, 0)
+                entry.unseal()
+                entry.seq = 0
+                self.outbox.failed(entry, 0, now_ms)
+
     def _seal_again(self, places: tuple[int, ...]) -> None:
         for entry in self.outbox.entries.values():
             if entry.seq in places:
@@ -140,7 +149,8 @@ class RoomOffers(Machine):
                 self._seen_due_ms = None  # somebody else has told the host
             return
         by = (self.name_of(sender.id) or "someone here",)
-        for entry in [each for each in self.outbox.entries.values() if 0 < each.seq <= seen]:
+        # What counts is where one has read it oneself: a node may give a receipt for what it never shows anybody.
+        for entry in [each for each in self.outbox.entries.values() if 0 < each.back <= seen]:
             self.outbox.settle(entry, "delivered", by=by)
 
     def _owe_seen(self, seq: int, now_ms: int) -> None:

@@ -1,0 +1,74 @@
+"""Attacks on rooms: a log node that lies, and members who pass for others."""
+
+from __future__ import annotations
+
+from support.rooms import House, Person
+from warmline_protocol.session.events import Append, Joined
+from warmline_protocol.session.messages import Person as Named
+
+
+def a_house(*names: str) -> House:
+    house = House(1)
+    for name in names:
+        house.knock(name)
+        house.settle()
+    return house
+
+
+def receipt_and_drop(house: House, person: Person) -> None:
+    """The log's node says that it is on its disk, and shows it to nobody."""
+    output = next(each for each in person.todo if isinstance(each, Append))
+    person.todo.remove(output)
+    person.machine.receipted(output.token, "log node", house.log.incarnation, house.log.log.head, house.now)
+    person.commit()
+
+
+def test_a_receipt_alone_delivers_nothing() -> None:
+    """Before, the host's next sign of having read was taken for this message too: it was called delivered."""
+    house = a_house("River", "Moss")
+    river = house.members[0]
+    message = house.say(river, "can anybody hear me")
+    receipt_and_drop(house, river)
+    assert river.states(message)[-1] == "held"
+    house.say(house.host, "hello all")
+    for _ in range(3):
+        for person in house.everyone:
+            while person.todo and not (person is river and isinstance(person.todo[0], Append)):
+                house.perform(person)
+            house.fetch(person)
+    assert "can anybody hear me" not in house.host.texts
+    assert "delivered" not in river.states(message)
+    house.settle()
+    assert house.host.texts.count("can anybody hear me") == 1
+    assert river.states(message)[-1] == "delivered"
+
+
+def test_what_was_dropped_is_offered_again_after_a_crash() -> None:
+    house = a_house("River")
+    (river,) = house.members
+    message = house.say(river, "still here")
+    receipt_and_drop(house, river)
+    river.crash(house.now)
+    house.say(house.host, "hello")
+    house.settle()
+    assert house.host.texts == ["still here"]
+    assert river.states(message)[-1] == "delivered"
+
+
+def test_nobody_passes_for_the_host_or_for_another() -> None:
+    house = a_house("River", "ADA", "river ", "\N{FULLWIDTH LATIN CAPITAL LETTER A}da")
+    seen = {each.name for each in house.host.events if isinstance(each, Joined)}
+    assert seen == {"River", "ADA 2", "river 2", "\N{FULLWIDTH LATIN CAPITAL LETTER A}da 3"}
+    for person in house.everyone:
+        names = [entry.name.casefold().replace(" ", "") for entry in person.machine.people.values()]
+        mine = person.machine.name_of(person.machine.me.id).casefold().replace(" ", "")
+        others = [name for name in names if name != mine]
+        assert len(set(others)) == len(others)
+        hosts = [each for each in person.events if isinstance(each, Joined) and each.host]
+        assert all(each.name == "Ada" for each in hosts)
+
+
+def test_a_long_name_keeps_its_number() -> None:
+    room = a_house("River").room
+    room.people[b"m" * 16] = Named(b"m" * 16, "x" * 64, bytes(16))
+    assert room._distinct("x" * 64, b"n" * 16) == "x" * 62 + " 2"
