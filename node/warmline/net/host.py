@@ -163,7 +163,7 @@ class Libp2pHost:
     async def _new_stream(self, peer: str, protocol: str) -> INetStream:
         try:
             return await self.raw.new_stream(_id(peer), [TProtocol(protocol)])
-        except Exception as error:
+        except Exception as error:  # the library raises anything here; its name is all that a person needs
             raise UnreachableError(f"{peer} opened no {protocol} ({type(error).__name__})") from error
 
     def serve(self, protocol: str, handler: Handler, *, max_frame: int, max_channels_per_peer: int) -> None:
