@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from support import records as make
-from support.directories import a_directory
+from support.directories import QUICK, a_directory
 from support.hosts import PATIENCE, Ready, a_host, key_of, raw_stream
 from support.processes import Child, running
 from warmline.client.finder import Finder, Holder, one_voice_a_network
@@ -27,7 +27,16 @@ from warmline_protocol.codec import decode, frame
 from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, WarmlineError
 from warmline_protocol.records.delegation import SUPPORTER, Delegation
 from warmline_protocol.records.envelope import LISTING, open_record, record_id, sign_record, tombstone
-from warmline_protocol.records.messages import PROTOCOL, REQUESTS, Manifest, NodesWanted, PartWanted, SnapshotWanted
+from warmline_protocol.records.messages import (
+    PROTOCOL,
+    REQUESTS,
+    Manifest,
+    NodesWanted,
+    PartWanted,
+    Publish,
+    Published,
+    SnapshotWanted,
+)
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.records.snapshot import read_standing, sign_standing
 from warmline_protocol.records.standing import Standing
@@ -305,3 +314,26 @@ def test_names_under_one_domain_are_one_voice() -> None:
 def test_private_addresses_say_nothing_of_operators() -> None:
     local = [at(f"l{n}", "/ip4/127.0.0.1", f"house {n}") for n in range(3)]
     assert one_voice_a_network(local) == local
+
+
+# --- publishing the same again and again ---------------------------------------------------------------------------
+
+
+async def test_one_publisher_cannot_make_a_node_shout() -> None:
+    """Five hundred a second were taken, and each was told to the whole network."""
+    start = CLOCK.utc_ms()
+    chain = make.FixedStanding(make.head(at_ms=start), make.standing(until_ms=start + 10**9))
+    slow = replace(QUICK, publish_rate=0.001, publish_burst=5)
+    async with a_directory("home", settings=slow, standing=chain) as node, a_host(listen=()) as client:
+        with trio.fail_after(PATIENCE):
+            peer = await client.connect(node.addr)
+            async with await client.open_channel(peer, PROTOCOL, max_frame=limits.DIRECTORY_FRAME_MAX) as channel:
+                for number in range(5):
+                    again = make.signed_listing("loud", at_ms=start + number, wallet=False)
+                    assert (await call(channel, Publish(again), (Published,))).verdict == "accept"
+                with pytest.raises(RefusedError) as error:
+                    again = make.signed_listing("loud", at_ms=start + 9, wallet=False)
+                    await call(channel, Publish(again), (Published,))
+                assert error.value.code == "busy"
+                vouched = await call(channel, Publish(make.signed_listing(at_ms=start)), (Published,))
+                assert (vouched.verdict, vouched.verified) == ("accept", True)

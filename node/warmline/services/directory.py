@@ -20,6 +20,7 @@ import trio
 from warmline.env import Rng, RunBlocking
 from warmline.net.api import Channel, Host
 from warmline.net.gossip import Gossip, GossipMessage
+from warmline.net.gossip_state import TokenBucket
 from warmline.net.host import sole_error
 from warmline.net.rpc import answer_calls
 from warmline.services import directory_serve as serve
@@ -99,6 +100,9 @@ class DirectorySettings:
     provide_every: float = 600.0
     sweep_every: float = 30.0
     node_record_every: float = 6 * 3600.0
+    publish_rate: float = 10.0
+    """Records a second that are taken from whoever comes, those that the chain vouches for beyond it."""
+    publish_burst: float = 300.0
     snapshot_age: float = 1.0
     """How stale a snapshot may be before it is made again."""
     call_deadline: float = 60.0
@@ -134,6 +138,7 @@ class Directory:
         self._dht = dht
         self._rng = rng
         self._settings = settings
+        self._strangers = TokenBucket(settings.publish_rate, settings.publish_burst)
         self._snapshots = serve.Snapshots(shelf, key, max_age=settings.snapshot_age)
         self._changed = trio.Event()
         self._neighbours = Neighbours(gap=settings.sync_gap)
@@ -243,6 +248,12 @@ class Directory:
                 raise UsageError(f"no answer for {type(question).__name__}")
 
     async def _published(self, question: Publish) -> Published:
+        # Every record taken here is told to everybody: one stranger who signs the same one again and again would make
+        # this node exceed what others hear from it, and silence its neighbours' records with its own.
+        if not self._strangers.take() and not self.shelf.weigh(question.record)[0].verified:
+            raise RefusedError(
+                "busy", "too many records are published here now", hint="Publish through another node, or in a minute."
+            )
         try:
             return await self.publish(question.record)
         except WarmlineError as error:  # a full disk: the author should know and try elsewhere
