@@ -110,6 +110,8 @@ def test_an_address_kept_in_any_form_is_a_trace(kept: bytes) -> None:
     assert evidence._addresses_kept(traces, [holding]) == ["node-9 kept a seeker's address 127.0.0.1:4100"]
     other = evidence.Traces({}, {}, {}, {4101})
     assert evidence._addresses_kept(other, [holding]) == []
+    shared = evidence.Traces({}, {}, {}, {4100}, {"node-9": {4100}})
+    assert evidence._addresses_kept(shared, [holding]) == []
 
 
 def program(name: str, *lines: dict[str, object]) -> Program:

@@ -56,6 +56,13 @@ class Traces:
     searched: dict[str, bytes]
     ports: set[int]
     """At which seekers' machines were seen; every seeker is at 127.0.0.1 here."""
+    others: dict[str, set[int]] = field(default_factory=dict)
+    """By node: the ports of everybody else who was connected to it. The kernel gives one port to two connections when
+    they lead to different nodes, so a number alone does not tell whose it is."""
+
+    def ports_at(self, node: str) -> set[int]:
+        """The ports that would be a seeker's if this node had them."""
+        return self.ports - self.others.get(node, set())
 
 
 def traces_of(stage: Stage) -> Traces:
@@ -65,7 +72,18 @@ def traces_of(stage: Stage) -> Traces:
     ports = stage.fleet.watch.ports_of(*(seat.role.key for seat in stage.seekers))
     # A port that the kernel gave to a node at another time tells nothing.
     ports -= stage.fleet.watch.ports_of(*(node.name for node in stage.nodes))
-    return Traces(content, names, {SEARCHED: SEARCHED.encode()}, ports)
+    seekers = {seat.role.key for seat in stage.seekers}
+    others = {
+        node.name: {
+            connection.local
+            for party, seen in stage.fleet.watch.seen.items()
+            if party not in seekers
+            for connection in seen
+            if connection.remote == node.port
+        }
+        for node in stage.nodes
+    }
+    return Traces(content, names, {SEARCHED: SEARCHED.encode()}, ports, others)
 
 
 @dataclass(slots=True)
@@ -226,7 +244,7 @@ def _client_ends(stage: Stage, traces: Traces, nodes: set[str]) -> list[tuple[st
         if memory.node in nodes:
             for peer in memory.peers:
                 for where in [*peer["addrs"], *peer["connections"]]:
-                    if _ports_in(where) & traces.ports:
+                    if _ports_in(where) & traces.ports_at(memory.node):
                         found.add((memory.node, where))
     return sorted(found)
 
@@ -240,8 +258,9 @@ def _addresses_kept(traces: Traces, where: Iterable[Holding]) -> list[str]:
     found = []
     for holding in where:
         ports = {int(port) for port in re.findall(rb"127\.0\.0\.1(?:/tcp/|:|', )(\d{1,5})", holding.log + holding.disk)}
-        kept = ports & traces.ports
-        kept |= {port for port in traces.ports if b"\x04\x7f\0\0\x01\x06" + port.to_bytes(2, "big") in holding.disk}
+        wanted = traces.ports_at(holding.node.name)
+        kept = ports & wanted
+        kept |= {port for port in wanted if b"\x04\x7f\0\0\x01\x06" + port.to_bytes(2, "big") in holding.disk}
         found += [f"{holding.node.name} kept a seeker's address 127.0.0.1:{port}" for port in sorted(kept)]
     return found
 

@@ -145,6 +145,7 @@ class Stage:
             self.memories.append(Memory(node.name, await node.ask("peerstore")))
 
         await all_of([lambda node=node: ask(node) for node in self.living()])  # type: ignore[misc]
+        self.fleet.watch.look()
 
 
 async def all_of(jobs: list[Callable[[], Awaitable[Any]]]) -> list[Any]:
