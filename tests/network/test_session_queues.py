@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ import trio
 import trio.testing
 
 from support.conversations import PATIENCE, QUICK, Street, a_street, a_supporter, rest, until
-from warmline.client.session import HelloHeld, Persona, QueueLost, StillWaiting, open_session, to_json
+from warmline.client.queues import CAPS, QueueClient, Receipt
+from warmline.client.session import HelloHeld, Persona, QueueLost, Session, StillWaiting, open_session, to_json
 from warmline.client.session_lanes import Client, Inlet, SessionSettings
 from warmline.client.vault import MemoryVault
 from warmline.env import SystemClock
+from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, RemoteError, UsageError
 from warmline_protocol.keys import SigningKey
+from warmline_protocol.queue.messages import QUEUE
 from warmline_protocol.session.events import Closed, Joined, Left, MessageState, OutOfStep, TextReceived
 from warmline_protocol.session.hello import seal_hello
+from warmline_protocol.session.outbox import Entry
 from warmline_protocol.session.pair import Pair
 
 RIVER = Persona("River", b"r" * 16)
@@ -428,3 +433,58 @@ async def test_what_is_just_being_heard_when_a_session_is_put_away_is_told(tmp_p
                 told = await rest(seeker)
                 assert [each.text for each in told if isinstance(each, TextReceived)] == ["in the last moment"]
                 assert told[-1] == Closed("kept")
+
+
+async def test_what_is_said_in_one_go_goes_together_and_arrives_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    append = QueueClient.append
+
+    async def counted(self: QueueClient, queue: bytes, cells: Sequence[bytes], **more: Any) -> Receipt:
+        sizes.append(len(cells))
+        return await append(self, queue, cells, **more)
+
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                await until(supporter, Joined)
+                monkeypatch.setattr(QueueClient, "append", counted)
+                texts = [f"{number} " + "x" * (8000 if number % 7 == 0 else 1) for number in range(40)]
+                sent = [await seeker.send(text) for text in texts]
+                assert [(await until(supporter, TextReceived)).text for _ in texts] == texts
+                for message in sent:
+                    await until(seeker, MessageState, id=message, state="delivered")
+                assert max(sizes) <= limits.QUEUE_CELLS_MAX and max(sizes) > 2
+
+
+async def test_what_does_not_fit_together_goes_one_by_one(tmp_path: Path) -> None:
+    """A queue that has room for some of a group takes those, and no message is told to be where it is not."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                open_session(street.client("river"), ada.contact, me=RIVER) as seeker,
+            ):
+                supporter = await keeper.accept(await keeper.knocks.receive())
+                await seeker.wait_established()
+                await until(supporter, Joined)
+                supporter.detach()
+                sent = [await seeker.send(str(number)) for number in range(CAPS[QUEUE] + 20)]
+                with trio.fail_after(PATIENCE):
+                    while any(not each.tries and not each.holders for each in entries_of(seeker)):
+                        await trio.testing.wait_all_tasks_blocked(0.01)
+                held = [each for each in sent if seeker.outgoing[each] == "held"]
+                assert held == sent[: len(held)]
+                assert CAPS[QUEUE] - 4 <= len(held) <= CAPS[QUEUE]
+
+
+def entries_of(session: Session) -> list[Entry]:
+    return list(session._machine.outbox.entries.values())

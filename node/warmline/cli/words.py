@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from warmline.client import session
 from warmline_protocol.session import events as said
 
@@ -69,7 +71,7 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
                 WARM,
             )
         case session.QueueLost():
-            return "A node that kept your messages is gone; another one carries on.", DIM
+            return "A node that kept messages for you is gone; another one takes its place.", DIM
         case said.Joined(name=name, host=host):
             return (f"{name} is here." if host else f"{name} has joined."), BOLD
         case said.TextReceived(name=name, text=text, late=late):
@@ -89,11 +91,16 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
         case said.SuccessorNamed(name=name):
             return f"{name} takes over the room.", DIM
         case said.OutOfStep():
-            return "The thread was lost for a moment; saying hello again by itself.", DIM
+            return "The thread was lost. If it is not found again in a minute, leave and say hello once more.", WARM
         case said.Closed(why):
             return _ENDS.get(why, f"This conversation has ended ({why})."), BOLD
         case _:
             return None
+
+
+def _clock(until_ms: int) -> str:
+    """The day and time of a moment, where the person is."""
+    return datetime.fromtimestamp(until_ms / 1000).strftime("%a %H:%M")
 
 
 def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
@@ -103,7 +110,8 @@ def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
         case "delivered":
             return f"  ✓ they have “{shown}”", DIM
         case "held" if state.why:
-            return f"  … “{shown}” waits for them at a node; this conversation ended before they confirmed it", DIM
+            where = f"at a node until {_clock(state.until_ms)}"
+            return f"  … “{shown}” waits for them {where}; this conversation ended before they confirmed it", DIM
         case "held":
             return None
         case "waiting" if state.why:
@@ -112,6 +120,8 @@ def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
             return f"  ✗ nobody confirmed “{shown}” before its time ran out. They may not have seen it.", ALARM
         case "refused" if state.why in ("left", "blocked", "closed"):
             return f"  ✗ “{shown}” had not been sent when this conversation ended", ALARM
+        case "refused" if state.why in ("peer left", "host gone"):
+            return f"  … they left before it was known whether “{shown}” reached them", DIM
         case "refused":
             return f"  ✗ “{shown}” was not sent: {state.why}", ALARM
         case _:

@@ -33,7 +33,7 @@ from warmline.client.session_doors import DoorKeeper, Knocking
 from warmline.client.session_lanes import carry
 from warmline.client.session_outlets import Job, offer
 from warmline.client.session_seeking import Asking, Contact, Persona
-from warmline_protocol.errors import RefusedError, RemoteError, UnreachableError, WarmlineError
+from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, UnreachableError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.queue.auth import queue_id
@@ -227,7 +227,11 @@ class HostedRoom(RoomConversation):
 
     async def admit(self, knock: Knocking, keeper: DoorKeeper) -> None:
         """Let them in. RefusedError ``full`` when there is no seat (answer them ``keeper.busy(knock)``)."""
-        await self._do(lambda room, now: room.admit(knock.hello, now))
+        try:
+            await self._do(lambda room, now: room.admit(knock.hello, now))
+        except MalformedError:
+            keeper.settled(knock)  # nobody can be let in by this one
+            raise
         keeper.settled(knock, room=True)
 
     async def remove(self, member: bytes) -> None:

@@ -2,6 +2,9 @@
 
 A lane owns its path: one purpose, one throw-away key, one circuit, opened again whenever it ends. Failures are
 reported, never raised: the session machine keeps every message until it is accounted for.
+
+What waits for the same queue goes together, sixteen cells at most: an append adds all its cells or none, so one receipt
+is a receipt for each message in it. A node learns that they were said in one go, which their times show it anyway.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import trio
 
 from warmline.client.queues import QueueClient, Receipt
 from warmline.client.session_client import Client
+from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, UnreachableError, WarmlineError
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.records.node import NodeAddress
@@ -28,6 +32,9 @@ class Job:
     """Called with the node's peer id."""
     failed: Callable[[str, str], Awaitable[None]]
     """Called with a code and the reason."""
+    address: QueueAddress | None = None
+    cells: tuple[bytes, ...] = ()
+    """Where these go; jobs to the same address may go together. Without an address a job goes alone."""
 
 
 class Outlet:
@@ -38,7 +45,8 @@ class Outlet:
         self.weakness: str | None = None
         self._client = client
         self._send, self._receive = trio.open_memory_channel[Job](math.inf)
-        self._job: Job | None = None
+        self._group: list[Job] = []
+        self._ahead: Job | None = None
 
     def put(self, job: Job) -> None:
         """Queue a job; the session's outbox bounds how many there are."""
@@ -46,7 +54,7 @@ class Outlet:
 
     async def run(self) -> None:
         while True:
-            self._job = self._job or await self._receive.receive()
+            self._group = self._group or await self._gather()
             try:
                 await self._serve()
             except WarmlineError as error:
@@ -65,15 +73,58 @@ class Outlet:
             usable = True
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch)
-                while self._job is not None and usable:
-                    usable = await self._perform(queues, self._job) and not expiring.is_set()
-                    self._job = await self._next() if usable else None
+                while self._group and usable:
+                    group, self._group = self._group, []
+                    usable = await self._perform_group(queues, group) and not expiring.is_set()
+                    if usable:
+                        with trio.move_on_after(self._client.settings.idle):
+                            self._group = await self._gather()
                 nursery.cancel_scope.cancel()
 
-    async def _next(self) -> Job | None:
-        with trio.move_on_after(self._client.settings.idle):
-            return await self._receive.receive()
-        return None
+    async def _gather(self) -> list[Job]:
+        """The next job, and what waits behind it and may go along, in order."""
+        first, self._ahead = self._ahead or await self._receive.receive(), None
+        group, room = [first], limits.QUEUE_CELLS_MAX - len(first.cells)
+        while first.address is not None:
+            try:
+                following = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                break
+            if following.address != first.address or len(following.cells) > room:
+                self._ahead = following
+                break
+            group.append(following)
+            room -= len(following.cells)
+        return group
+
+    async def _perform_group(self, queues: QueueClient, group: list[Job]) -> bool:
+        if len(group) > 1:
+            whole = await self._perform_together(queues, group)
+            if whole is not None:
+                return whole
+        for index, job in enumerate(group):
+            if not await self._perform(queues, job):
+                for rest in group[index + 1 :]:
+                    await rest.failed("unreachable", "the path ended")
+                return False
+        return True
+
+    async def _perform_together(self, queues: QueueClient, group: list[Job]) -> bool | None:
+        """One append for all; None when its node refused all, and may take some."""
+        address = group[0].address
+        assert address is not None
+        cells = [cell for job in group for cell in job.cells]
+        try:
+            receipt = await queues.append(address.queue, cells, send_key=address.send_key)
+        except RefusedError:
+            return None
+        except WarmlineError as error:
+            for job in group:
+                await job.failed("unreachable", str(error))
+            return False
+        for job in group:
+            await job.done(self.node.peer_id, receipt)
+        return True
 
     async def _perform(self, queues: QueueClient, job: Job) -> bool:
         """Do it and tell; whether the path is still good. A refusal is an answer like any other."""
@@ -90,8 +141,8 @@ class Outlet:
 
     async def _fail_all(self, error: WarmlineError) -> None:
         # What waits behind a dead path would wait for one dial each.
-        jobs = [] if self._job is None else [self._job]
-        self._job = None
+        jobs = self._group + ([] if self._ahead is None else [self._ahead])
+        self._group, self._ahead = [], None
         while True:
             try:
                 jobs.append(self._receive.receive_nowait())
@@ -114,7 +165,7 @@ def append_job(
     async def perform(queues: QueueClient) -> Receipt:
         return await queues.append(address.queue, cells, send_key=address.send_key, fence=fence)
 
-    return Job(perform, done, failed)
+    return Job(perform, done, failed, address if fence is None else None, cells)
 
 
 async def offer(client: Client, addresses: Sequence[QueueAddress], cells: tuple[bytes, ...]) -> tuple[str, Receipt]:
