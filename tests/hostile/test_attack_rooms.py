@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from support.conversations import PATIENCE, Street, a_street, a_supporter, until
 from support.rooms import House, Person
-from warmline_protocol.session.events import Append, Joined
+from warmline.client.rooms import JoinedRoom, host_room, join_room
+from warmline.client.session import Persona
+from warmline.services.queues_book import Caller
+from warmline_protocol.errors import RefusedError
+from warmline_protocol.limits import CELL_SIZE
+from warmline_protocol.queue.messages import Append as AppendCells
+from warmline_protocol.session.events import Append, Joined, MessageState, TextReceived
 from warmline_protocol.session.messages import Person as Named
 
 
@@ -72,3 +85,45 @@ def test_a_long_name_keeps_its_number() -> None:
     room = a_house("River").room
     room.people[b"m" * 16] = Named(b"m" * 16, "x" * 64, bytes(16))
     assert room._distinct("x" * 64, b"n" * 16) == "x" * 62 + " 2"
+
+
+# --- a member who fills the log --------------------------------------------------------------------------------------
+
+
+async def fill(street: Street, member: JoinedRoom) -> None:
+    """Rubbish under the member's own key until the log takes nothing more."""
+    assert member._log is not None
+    house, keys = street.house(member._log.node.peer_id), member._keys[member._newest]
+    for size in (16, 1):
+        cells = (bytes(CELL_SIZE),) * size
+        append = AppendCells(member._log.queue, cells, keys.send_key, keys.fence)
+        with pytest.raises(RefusedError, match="holds"):
+            while True:
+                await house.service.answer(append, Caller("entry", bytes(32), house.service.clock.utc_ms()))
+
+
+async def test_a_member_who_fills_the_log_does_not_end_the_room(tmp_path: Path) -> None:
+    """Nothing leaves a log before it expires: before, nobody could say anything any more, whoever was removed."""
+    with trio.fail_after(PATIENCE):
+        async with AsyncExitStack() as stack:
+            street = await stack.enter_async_context(a_street(tmp_path, 5))
+            ada = a_supporter(street)
+            keeper = await stack.enter_async_context(ada.at_the_door())
+            host = await stack.enter_async_context(host_room(ada.client, key=ada.key, me=Persona("Ada", b"a" * 16)))
+            people = []
+            for name in ("River", "Mallory"):
+                me = Persona(name, name.encode().ljust(16, b"."))
+                joining = join_room(street.client(name), ada.contact, b"L" * 32, me=me)
+                room = await stack.enter_async_context(joining)
+                await host.admit(await keeper.knocks.receive(), keeper)
+                await room.wait_established()
+                await until(host, Joined, name=name)
+                people.append(room)
+            river, mallory = people
+            await fill(street, mallory)
+            mine = await river.send("help")
+            theirs = await host.send("stay calm")
+            assert (await until(host, TextReceived)).text == "help"
+            assert (await until(river, TextReceived)).text == "stay calm"
+            await until(river, MessageState, id=mine, state="delivered")
+            await until(host, MessageState, id=theirs, state="delivered")

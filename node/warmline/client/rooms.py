@@ -220,6 +220,12 @@ class HostedRoom(RoomConversation):
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
         self._owner = SigningKey(client.rng.bytes(32))
+        self._log_full = False
+
+    async def _failed(self, token: int, code: str, why: str) -> None:
+        # One member can fill a log, and nothing leaves it before it expires: the room would be over for everybody.
+        self._log_full = self._log_full or code == "full"
+        await super()._failed(token, code, why)
 
     async def aclose(self, why: str = "closed") -> None:
         """End the room for everybody."""
@@ -302,16 +308,16 @@ class HostedRoom(RoomConversation):
         await self._do(lambda room, now: room.log_ready(address, incarnation, now))
 
     async def _watch_log(self) -> None:
-        """Move the room when its log stays out of reach."""
+        """Move the room when its log stays out of reach, or takes nothing more."""
         silence = self.client.settings.log_silence
         while not self._ended.is_set():
             await trio.sleep(silence / 4)
             since = self._silent_since
-            if since is None or trio.current_time() < since + silence:
+            if not self._log_full and (since is None or trio.current_time() < since + silence):
                 continue
             try:
                 await self._use_log(self._machine)
-                self._silent_since = None
+                self._silent_since, self._log_full = None, False
             except UnreachableError:
                 continue
 
