@@ -25,6 +25,7 @@ CURES = {
     "warnings_reach_stderr": "patches.quiet_logs",
     "connections_log_through_the_root_logger": "patches.quiet_logs",
     "debug_variable_opens_a_file": "warmline.net",
+    "http_clients_are_loaded": "warmline.net",
     "every_dial_waits": "patches.dial_without_delay",
     "two_listeners_share_a_port": "patches.listen_exclusively",
     "plain_get_kills_the_process": "patches.contain_websocket_server",
@@ -165,6 +166,12 @@ def show_debug_variable_opens_a_file() -> bool:
     name = ran.stderr.split("Logging to:")[1].split()[0]
     Path(name).unlink()
     return True
+
+
+def show_http_clients_are_loaded() -> bool:
+    import libp2p  # noqa: F401
+
+    return {"httpx", "requests", "zeroconf"} <= sys.modules.keys()
 
 
 async def show_every_dial_waits() -> bool:

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
 import trio
 
 from warmline.chain.errors import ChainUnreachableError, RpcError, RpcGarbageError
@@ -24,6 +23,7 @@ from warmline.chain.strict_json import loads
 from warmline_protocol.errors import ConfigError
 
 if TYPE_CHECKING:
+    import httpx
     from web3 import AsyncWeb3
 
 ANSWER_MAX = 32 << 20
@@ -61,6 +61,8 @@ class Rpc:
 
     async def raw(self, body: bytes) -> bytes:
         """One HTTP exchange; for adapters that encode requests themselves."""
+        import httpx  # here and in `open_rpc`: a node without a chain need not load an HTTP client
+
         try:
             with trio.fail_after(self._deadline_s):
                 return await self._post(body)
@@ -143,6 +145,8 @@ async def open_rpc(url: str, *, deadline_s: float = 20.0) -> AsyncIterator[Rpc]:
             "the chain URL must look like http://127.0.0.1:8545 or https://...",
             hint="Correct the chain URL; WebSocket endpoints are not supported.",
         )
+    import httpx
+
     # A proxy from the environment must not swallow what is meant for this machine.
     async with httpx.AsyncClient(timeout=None, trust_env=not is_loopback(url)) as http:
         yield Rpc(url, http, deadline_s)

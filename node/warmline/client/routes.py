@@ -20,9 +20,9 @@ import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
-from libp2p.abc import ITransport
 
 from warmline.env import Clock, Rng
 from warmline.net.circuit import Circuit, dial_through
@@ -32,6 +32,9 @@ from warmline_protocol import limits
 from warmline_protocol.errors import ConfigError, RefusedError, UnreachableError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.node import NodeAddress
+
+if TYPE_CHECKING:
+    from libp2p.abc import ITransport
 
 NETWORK_BITS = {4: 16, 6: 32}
 """Prefix length of one network, for keeping an entry and a node apart."""

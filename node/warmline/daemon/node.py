@@ -10,10 +10,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
-from libp2p.abc import ITransport
 
 from warmline import __version__
 from warmline.chain.source import Chain
@@ -34,6 +33,9 @@ from warmline_protocol.circuit_table import CircuitLimits
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.messages import TOPIC
 from warmline_protocol.records.node import DIRECTORY, KAD, QUEUES, RELAY, Capacity
+
+if TYPE_CHECKING:
+    from libp2p.abc import ITransport
 
 MIB = 1 << 20
 RECONSIDER_EVERY = 1.0
