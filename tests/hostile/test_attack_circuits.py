@@ -50,15 +50,19 @@ async def flood(entry: Libp2pHost, node: Libp2pHost, count: int, *, until: trio.
 
 async def test_circuits_do_not_take_the_places_of_connections() -> None:
     """Both were counted together: 512 circuits over two connections, and a node refused everybody."""
-    async with a_node({}, max_connections=6) as (node, relay), trio.open_nursery() as nursery:
-        async with a_host() as entry, relaying(entry, {node.peer_id: node.addrs()}):
-            until, ready = trio.Event(), trio.Event()
-            nursery.start_soon(partial(flood, entry, node, 10, until=until, ready=ready))
-            with trio.fail_after(PATIENCE):
-                await ready.wait()
-                assert relay.statistics().accepted == 10
-                await is_served(node.addrs()[0])
-            until.set()
+    async with (
+        a_node({}, max_connections=6) as (node, relay),
+        a_host() as entry,
+        relaying(entry, {node.peer_id: node.addrs()}),
+        trio.open_nursery() as nursery,
+    ):
+        until, ready = trio.Event(), trio.Event()
+        nursery.start_soon(partial(flood, entry, node, 10, until=until, ready=ready))
+        with trio.fail_after(PATIENCE):
+            await ready.wait()
+            assert relay.statistics().accepted == 10
+            await is_served(node.addrs()[0])
+        until.set()
 
 
 async def test_relays_that_nobody_knows_leave_places_for_those_with_a_record() -> None:
