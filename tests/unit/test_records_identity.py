@@ -28,6 +28,7 @@ from warmline_protocol.records.listing_file import ListingFileError
 from warmline_protocol.session.xwing import seal
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "weekly_programme.toml"
+WORDS = "four unrelated words"
 QUICK = {"memory_kib": 8 * 1024, "passes": 1}
 
 
@@ -158,3 +159,21 @@ def test_no_entry_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = CliRunner().invoke(groups.command, ["find", "--json"])
     assert isinstance(result.exception, ConfigError)
     assert "--entry" in result.exception.hint
+
+
+def test_the_device_key_is_in_the_box_only_once_there_is_one(tmp_path: Path) -> None:
+    files, registered = IdentityFiles(tmp_path), SupporterFiles(tmp_path)
+    key = registered.make_device_key(make.key("ana").seed)
+    registered.keep_delegation(make.delegation())
+    files.save(files.load(str), WORDS, SeededRng(1))
+    assert not (tmp_path / "device.key").exists()
+    assert all(key.seed not in path.read_bytes() for path in tmp_path.iterdir())
+    # Registering again delegates to the same key, without opening the box.
+    assert registered.device_public(b"n" * 32) == key.public
+    assert files.load(lambda: WORDS).key.seed == key.seed
+
+
+def test_a_card_made_before_registering_keeps_its_key(tmp_path: Path) -> None:
+    files = IdentityFiles(tmp_path)
+    files.save(Identity(make.key("ana")), WORDS, SeededRng(1))
+    assert SupporterFiles(tmp_path).device_public(b"n" * 32) == make.key("ana").public

@@ -1,7 +1,9 @@
 """What a supporter keeps on a device: the wallet file, the device key, and the wallet's word for that key.
 
     wallet.json   encrypted keystore; opened for minutes, to delegate, bond or exit
-    device.key    32-byte Ed25519 seed, readable by its owner only; signs cards and listings without the wallet
+    device.key    32-byte Ed25519 seed, readable by its owner only; signs cards and listings without the wallet.
+                  Moves into the box under the device's passphrase with the first card; from then on there is only
+    device.pub    its public half, which is all that a wallet needs to delegate to it again
     delegation    the signed `Delegation` that joins the two, canonical encoding
 
 A lost device costs the device key, never the wallet: `revokeBefore` ends the delegation.
@@ -48,6 +50,18 @@ class SupporterFiles:
         if not (self.folder / "device.key").exists():
             self._write("device.key", seed)
         return self.device_key()
+
+    def device_public(self, seed: bytes) -> bytes:
+        """The public half of the device's key, wherever the private one lies; of a new one where there is none."""
+        try:
+            return (self.folder / "device.pub").read_bytes()
+        except FileNotFoundError:
+            return self.make_device_key(seed).public
+
+    def keep_public_only(self, public: bytes) -> None:
+        """The private key has gone under the passphrase: keep what delegating needs, and nothing in clear."""
+        self._write("device.pub", public)
+        (self.folder / "device.key").unlink(missing_ok=True)
 
     def delegation(self) -> Delegation:
         """Raises ConfigError where there is none."""

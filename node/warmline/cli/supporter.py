@@ -57,22 +57,20 @@ async def _register(session: Session, days: int, on_chain: bool) -> None:
         session.finish(days=days)
         return
     wallet = _wallet_for(session)
-    key = files.make_device_key(SystemRng().bytes(32))
+    key = files.device_public(SystemRng().bytes(32))
     # After a lost device, only what begins at the revocation or later counts.
     start_s = max(SystemClock().utc_ms() // 1000, await session.contracts.revoked_before(wallet.address))
-    delegation = _unsigned(session, wallet.address, key.public, start_s, start_s + days * 86_400)
+    delegation = _unsigned(session, wallet.address, key, start_s, start_s + days * 86_400)
     session.say(f"You sign as {wallet.shown}: {delegation.statement}")
     if not options.yes:
         click.confirm("Sign this?", abort=True, err=True)
     if on_chain:
-        await session.carry_out(session.contracts.set_delegate(key.public, delegation.not_after_s), wallet)
+        await session.carry_out(session.contracts.set_delegate(key, delegation.not_after_s), wallet)
     else:
         delegation = _signed(delegation, wallet)
     files.keep_delegation(delegation)
-    session.say(
-        f"The device key {key.public.hex()[:16]}… speaks for {wallet.shown} until {date(delegation.not_after_s)}."
-    )
-    session.finish(wallet=shown(wallet.address), key=key.public.hex(), until_s=delegation.not_after_s)
+    session.say(f"The device key {key.hex()[:16]}… speaks for {wallet.shown} until {date(delegation.not_after_s)}.")
+    session.finish(wallet=shown(wallet.address), key=key.hex(), until_s=delegation.not_after_s)
 
 
 def _wallet_for(session: Session) -> Wallet:

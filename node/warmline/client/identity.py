@@ -123,9 +123,13 @@ class IdentityFiles:
         return Identity(files.device_key(), registered)
 
     def save(self, identity: Identity, passphrase: str, rng: Rng) -> None:
-        """Write the box in the place of the old one; the old one stays until the new one is on the disk."""
+        """Write the box in the place of the old one, which stays until the new one is on the disk.
+
+        Afterwards the device's private key is in the box only.
+        """
         stored = _Stored(identity.key.seed, identity.contacts, identity.delegation)
         write_private(self.folder / BOX_FILE, seal_box(encode(pack(stored)), passphrase, rng))
+        SupporterFiles(self.folder).keep_public_only(identity.key.public)
 
     def card(self) -> OpenedRecord | None:
         """The card that was signed last on this device, if any."""
