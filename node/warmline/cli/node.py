@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +28,50 @@ data_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def setup_options(function: Any) -> Any:
-    """What the first run writes into the configuration."""
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the first run writes into the configuration; empty where the default stays."""
+
+    operator: str
+    listen: tuple[str, ...]
+    announce: tuple[str, ...]
+    bootstrap: tuple[str, ...]
+    chain: str
+    manifest: Path | None
+
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """By section and field, without what was not said."""
+        manifest = str(self.manifest.resolve()) if self.manifest else ""
+        said: dict[str, dict[str, Any]] = {
+            "node": {"operator": self.operator},
+            "net": {
+                "listen": self.listen,
+                "announce": self.announce,
+                "bootstrap": tuple(addr for addr in self.bootstrap if addr),
+            },
+            "chain": {"url": self.chain, "manifest": manifest},
+        }
+        return {section: {name: value for name, value in values.items() if value} for section, values in said.items()}
+
+
+def setup_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of :class:`Setup`, gathered into one argument ``setup``."""
+
+    @wraps(function)
+    def gathered(**given: Any) -> Any:
+        names = [field.name for field in fields(Setup)]
+        return function(setup=Setup(**{name: given.pop(name) for name in names}), **given)
+
     for option in (
+        click.option("--manifest", type=click.Path(path_type=Path), help="Manifest of that chain's contracts."),
+        click.option("--chain", default="", metavar="URL", help="Ethereum node to read supporters' standing from."),
         click.option("--bootstrap", multiple=True, metavar="ADDR", help="A node to join by: multiaddr with /p2p/…"),
         click.option("--announce", multiple=True, metavar="ADDR", help="Public address to tell others."),
         click.option("--listen", multiple=True, metavar="ADDR", help="Multiaddr to listen on."),
         click.option("--operator", default="", help="A name for who runs this node."),
     ):
-        function = option(function)
-    return function
+        gathered = option(gathered)
+    return gathered
 
 
 @click.group(help="For operators: run a node and see how it is doing.")
@@ -45,10 +82,8 @@ def command() -> None:
 @command.command(help="Create a node: its key and its configuration. `run` does this by itself the first time.")
 @data_option
 @setup_options
-def init(
-    data: Path, operator: str, listen: tuple[str, ...], announce: tuple[str, ...], bootstrap: tuple[str, ...]
-) -> None:
-    _create(data, operator, listen, announce, bootstrap)
+def init(data: Path, setup: Setup) -> None:
+    _create(data, setup)
     click.echo(f"  run it with: warmline node run --data {data}")
 
 
@@ -56,21 +91,14 @@ def init(
 @data_option
 @setup_options
 @click.option("--verbose", is_flag=True, help="Log more to standard error; still no addresses of clients.")
-def run(
-    data: Path,
-    operator: str,
-    listen: tuple[str, ...],
-    announce: tuple[str, ...],
-    bootstrap: tuple[str, ...],
-    verbose: bool,
-) -> None:
+def run(data: Path, setup: Setup, verbose: bool) -> None:
     import logging
 
     from warmline.daemon.home import Home
 
     if not Home(data).exists():
-        _create(data, operator, listen, announce, bootstrap)
-    elif operator or listen or announce or bootstrap:
+        _create(data, setup)
+    elif any(setup.overrides().values()):
         click.echo(f"  (the node exists: its settings are those in {data / 'config.toml'})", err=True)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -84,20 +112,11 @@ def run(
     trio.run(run_node, data, _say_ready)
 
 
-def _create(
-    data: Path, operator: str, listen: tuple[str, ...], announce: tuple[str, ...], bootstrap: tuple[str, ...]
-) -> None:
+def _create(data: Path, setup: Setup) -> None:
     from warmline.daemon.home import Home
     from warmline.env import SystemRng
 
-    net = {"listen": listen, "announce": announce, "bootstrap": tuple(addr for addr in bootstrap if addr)}
-    Home(data).create(
-        SystemRng(),
-        {
-            "node": {"operator": operator} if operator else {},
-            "net": {name: value for name, value in net.items() if value},
-        },
-    )
+    Home(data).create(SystemRng(), setup.overrides())
     click.echo(f"created a node in {data}: its key, and config.toml with every setting explained")
 
 
