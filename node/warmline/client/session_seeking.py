@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Contact:
         return cls(key, card.contact.public, (QueueAddress(node, door, bytes(32)),))
 
 
+EARLY_MAX = 256
+"""Cells kept while a Hello waits for its answer: they may be of the session that the answer begins."""
+
+
 class Asking(Conversation):
     """A conversation that may begin with a Hello: queues of one's own, and answers read from them."""
 
@@ -57,7 +62,7 @@ class Asking(Conversation):
         super().__init__(client, nursery)
         self._answers, self._answered = trio.open_memory_channel[Answer](math.inf)
         self._reader: AnswerReader | None = None
-        self._early: list[bytes] = []
+        self._early: deque[bytes] = deque(maxlen=EARLY_MAX)
         self._seeking: Seeking | None = None
 
     async def _open_queues(self) -> tuple[bytes, ...]:
@@ -94,7 +99,8 @@ class Asking(Conversation):
 
     async def _adopt(self, machine: Machine) -> None:
         await super()._adopt(machine)
-        early, self._early = self._early, []
+        early = list(self._early)
+        self._early.clear()
         if early:
             await self._take_cells(early)
 
