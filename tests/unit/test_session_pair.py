@@ -632,3 +632,87 @@ def test_what_is_said_when_both_queues_are_gone_waits_for_a_new_one(link: Link) 
     link.guest.todo.remove(UseRoute(1, b"fresh"))
     link.settle()
     assert last_word(link.guest, message).state == "delivered"
+
+
+class RoughLink(Link):
+    """A link whose nodes forget what they hold, and whose queues are replaced."""
+
+    def __init__(self, seed: int, random: Random) -> None:
+        super().__init__(meet(seed), random)
+        self.known: dict[bytes, FakeQueue] = {}
+
+    def perform(self, end: End) -> None:
+        routes = [each for each in end.todo if isinstance(each, UseRoute)]
+        for output in routes:
+            end.todo.remove(output)
+            end.writes[output.route] = self.known[output.address]
+        if end.todo:
+            super().perform(end)
+
+    def forget(self, end: End) -> None:
+        """A node comes back from an old backup."""
+        route = self.random.randrange(2)
+        queue = end.reads[route]
+        queue.cells.clear()
+        queue.incarnation = self.random.randbytes(16)
+        end.cursors[route] = 0
+
+    def replace(self, end: End) -> None:
+        """A node dies for good, and another one takes its place."""
+        route, address = self.random.randrange(2), self.random.randbytes(8)
+        end.reads[route].alive = False
+        end.reads[route] = self.known[address] = FakeQueue(f"new {address.hex()}")
+        end.cursors[route] = 0
+        end.machine.requeue(route, address, self.now)
+        end.commit()
+
+    def rest(self) -> None:
+        """Two days in which nobody says anything."""
+        self.loss = self.reply_loss = 0.0
+        for _ in range(300):
+            for end in self.ends:
+                while end.todo:
+                    self.perform(end)
+                for index, queue in enumerate(end.reads):
+                    new = queue.cells[end.cursors[index] :]
+                    end.cursors[index] = len(queue.cells)
+                    if new:
+                        end.machine.receive(list(new), self.now)
+                        end.commit()
+            self.sleep(600_000)
+
+
+@CHAOS
+@given(seed=st.integers(0, 2**32))
+def test_nodes_that_forget_and_die_take_nothing_in_silence(seed: int) -> None:
+    random = Random(seed)
+    link = RoughLink(seed, random)
+    link.loss, link.reply_loss = random.choice([(0.0, 0.0), (0.2, 0.2)])
+    for step in range(100):
+        end = random.choice(link.ends)
+        match random.randrange(10):
+            case 0 | 1:
+                link.say(end, f"message {step}")
+            case 2 | 3 | 4:
+                if end.todo:
+                    link.perform(end)
+            case 5 | 6:
+                link.fetch(end, chaos=True)
+            case 7:
+                link.sleep(random.choice([10, 1_000, 30_000, 90_000]))
+            case 8:
+                random.choice([link.forget, link.replace])(end)
+            case 9:
+                if random.random() < 0.5:
+                    end.crash(link.now)
+                else:
+                    link.host.machine.renew(link.now)
+                    link.host.commit()
+    link.rest()
+    for end in link.ends:
+        got = [each.id for each in link.other(end).events if isinstance(each, TextReceived)]
+        assert len(got) == len(set(got))
+        for message in end.sent:
+            final = last_word(end, message)
+            assert final.state in ("delivered", "expired", "refused")
+            assert final.state != "delivered" or message in got
