@@ -127,7 +127,30 @@ def parse(tables: dict[str, Any], folder: Path, source: str) -> Config:
     for name, table in tables.items():
         if name not in SECTIONS or not isinstance(table, dict):
             raise ConfigError(f"{source}: there is no section [{name}]", hint=_known("Sections", SECTIONS))
-    return Config(folder, **{name: _section(SECTIONS[name], name, tables[name], source) for name in tables})
+    config = Config(folder, **{name: _section(SECTIONS[name], name, tables[name], source) for name in tables})
+    for addr in config.net.announce:
+        _check_address(addr, f"{source}: [net] announce", peer=False)
+    for addr in config.net.bootstrap:
+        _check_address(addr, f"{source}: [net] bootstrap", peer=True)
+    return config
+
+
+def _check_address(text: str, where: str, *, peer: bool) -> None:
+    from multiaddr import Multiaddr  # half a tenth of a second that `warmline config` need not wait for
+
+    try:
+        names = [protocol.name for protocol in Multiaddr(text).protocols()]
+    except Exception as error:  # noqa: BLE001 - multiaddr raises a class per protocol
+        raise ConfigError(
+            f"{where}: {text!r} is not a multiaddr ({error})", hint="Write it like /dns4/node.example.org/tcp/7400."
+        ) from None
+    if peer and "p2p" not in names:
+        raise ConfigError(
+            f"{where}: {text} does not say which node is meant",
+            hint="It must end in /p2p/<peer id>, as the other node prints it when it starts.",
+        )
+    if not peer and "p2p" in names:
+        raise ConfigError(f"{where}: {text} names a peer id", hint="Leave out /p2p/...: this node adds its own.")
 
 
 def _section(cls: type[Any], name: str, table: dict[str, Any], source: str) -> Any:
