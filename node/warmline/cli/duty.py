@@ -75,7 +75,7 @@ async def _duty(
             knocks.desk = desk
             nursery.start_soon(knocks.listen)
             face.note(
-                f"You are on duty as {duty.name}, at {duty.doors_up} doors. People can knock now. /help",
+                f"You are on duty as {duty.name}, at {_doors(duty.doors_up)}. /help says what you can do.",
                 "1",
                 event="on_duty",
                 name=duty.name,
@@ -84,6 +84,12 @@ async def _duty(
             await desk.serve()
             face.note("Saying goodbye …", "2")
             nursery.cancel_scope.cancel()
+
+
+def _doors(count: int) -> str:
+    if not count:
+        return "no door yet: they are out of reach, and are tried again"
+    return f"{count} door{'s' if count > 1 else ''}. People can knock now"
 
 
 class Knocks:

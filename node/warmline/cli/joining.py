@@ -19,6 +19,7 @@ from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline_protocol.errors import UsageError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.listing import ROOM
+from warmline_protocol.records.text import check_text
 
 if TYPE_CHECKING:
     from warmline.client.session import Persona
@@ -30,6 +31,7 @@ async def join_group(entries: tuple[str, ...], group: str, me: Persona, opening:
     """From the entries to the goodbye. UsageError where the group or its host cannot be found."""
     if not as_json:
         click.echo("Looking for the group … (what you look for stays on this machine)")
+    check_text("the first line", opening)
     line = await pick_up(entries, rng=SystemRng(), clock=SystemClock(), run_blocking=run_in_thread)
     match, contact = await find_group(line, group)
     async with open_terminal() as terminal:

@@ -96,11 +96,13 @@ def persona(name: str, as_json: bool) -> Persona:
     from warmline.cli import words
     from warmline.client.session import Persona
     from warmline.env import SystemRng
+    from warmline_protocol.records.text import check_text
 
     rng = SystemRng()
     made_up = words.made_up_name(rng.bytes(2))
     if not name:
         name = made_up if as_json else click.prompt("A name for this conversation", default=made_up)
+    check_text("the name", name)
     return Persona(name, rng.bytes(16))
 
 
@@ -120,6 +122,7 @@ async def _talk(
     from warmline.client.line import pick_up
     from warmline.client.session import Contact, SessionSettings, open_session
     from warmline.env import SystemClock, SystemRng, run_in_thread
+    from warmline_protocol.records.text import check_text
 
     settings = SessionSettings()
     if second_queue_after is not None:
@@ -131,6 +134,7 @@ async def _talk(
     chosen = await choose(line, wanted, card, as_json)
     if not opening and not as_json:
         opening = opening_line(chosen.card.name)
+    check_text("the first line", opening)
     async with open_terminal() as terminal:
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
         introduce(face, chosen, me)

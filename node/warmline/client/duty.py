@@ -27,6 +27,8 @@ log = logging.getLogger("warmline.client")
 RENEW_EVERY = 6 * 3600.0
 """Seconds between renewals of the published groups, which live 48 h."""
 RETRY = 300.0
+DOORS_WITHIN = 5.0
+"""Seconds that doors may take before the supporter is told how many there are; the others come when they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +127,18 @@ async def open_duty(line: Line, folder: Path, passphrase: str, *, seats: int) ->
         client, doors, partial(_contact_keys, identity), key=identity.key, me=me, max_sessions=seats
     ) as keeper:
         listings = await client.run_blocking(partial(programme.listings, card.doors[0]))
+        await _doors_open(keeper, len(doors))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_renew_forever, line, programme, card)
             yield Duty(line, identity, card, keeper, listings, nursery)
             nursery.cancel_scope.cancel()
+
+
+async def _doors_open(keeper: DoorKeeper, wanted: int) -> None:
+    """Until every door is listened at, or some time has passed."""
+    with trio.move_on_after(DOORS_WITHIN):
+        while keeper.doors_up < wanted:  # noqa: ASYNC110 - a keeper has no event for it
+            await trio.sleep(0.05)
 
 
 def _contact_keys(identity: Identity) -> list[ContactKey]:
