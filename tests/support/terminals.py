@@ -151,6 +151,7 @@ def terminal(
         stdout=slave,
         stderr=slave,
         start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C must reach it
         pass_fds=tuple(fds),
         env={**inherited, "TERM": "xterm", **(env or {})},
     )

@@ -1,0 +1,108 @@
+"""Conversations as people have them: in a terminal, typing while others write, leaving whenever they want."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.chain import warmline
+from support.commands import PASSPHRASE, Network, a_network, with_passphrase
+from support.terminals import Terminal, terminal
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with a_network(tmp_path_factory.mktemp("talk"), 3) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def marta(network: Network) -> Path:
+    return network.supporter("Marta")
+
+
+@contextmanager
+def on_duty(network: Network, folder: Path, width: int = 80) -> Iterator[Terminal]:
+    options, fd = with_passphrase(PASSPHRASE)
+    words = warmline("supporter", "duty", "--data", str(folder), *network.entry, *options)
+    with terminal(words, width=width, fds=[fd]) as shown:
+        os.close(fd)
+        shown.expect("You are on duty")
+        yield shown
+
+
+@contextmanager
+def seeking(network: Network, *options: str, width: int = 80) -> Iterator[Terminal]:
+    with terminal(warmline("talk", "--with", "Marta", *network.entry, *options), width=width) as shown:
+        yield shown
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_a_conversation_from_the_first_screen_to_the_goodbye(network: Network, marta: Path, width: int) -> None:
+    with on_duty(network, marta, width) as supporter, seeking(network, width=width) as seeker:
+        before = seeker.modes()
+        seeker.expect("not a crisis service")
+        seeker.expect("Are you 18 or older?")
+        seeker.type("y\n")
+        seeker.expect("A name for this conversation")
+        seeker.type("River\n")
+        seeker.expect("A first line for Marta to read?")
+        seeker.type("rough week\n")
+        seeker.expect("Calling Marta")
+        seeker.expect("thrown away on this machine")
+        supporter.expect("rough week")
+        supporter.type("/accept\r")
+        seeker.expect("Marta is here.")
+        supporter.expect("River")
+        seeker.type("is any")
+        supporter.type("I am listening.\r")
+        seeker.expect("Marta: I am listening.")
+        seeker.settle()
+        assert seeker.screen.lines[-1] == "Marta > is any"
+        seeker.type("body there?\r")
+        supporter.expect("River: is anybody there?")
+        seeker.expect("they have “is anybody there?”")
+        seeker.type("/nothing\r")
+        seeker.expect("/help")
+        seeker.type("/leave\r")
+        assert seeker.ended() == 0
+        assert seeker.modes() == before
+        assert "You have left." in seeker.screen.words
+        assert "Take care of yourself" in seeker.screen.words
+        assert all(len(line) <= width for line in seeker.screen.lines)
+        supporter.expect("said goodbye")
+        supporter.type("\x04")
+        assert supporter.ended() == 0
+        assert not seeker.screen.strays
+        assert not supporter.screen.strays
+
+
+@pytest.mark.parametrize("keys", ["\x03", "\x04", "half a line\x03"])
+def test_leaving_by_a_key_gives_the_terminal_back(network: Network, marta: Path, keys: str) -> None:
+    with seeking(network, "--adult", "--name", "River", "--line", "hello") as seeker:
+        before = seeker.modes()
+        seeker.expect("Your hello is at their door.")
+        assert seeker.modes() != before
+        seeker.type(keys)
+        assert seeker.ended() == 0
+        assert seeker.modes() == before
+
+
+def test_people_under_18_are_not_turned_away_coldly(network: Network, marta: Path) -> None:
+    with seeking(network) as seeker:
+        seeker.expect("Are you 18 or older?")
+        seeker.type("n\n")
+        assert seeker.ended() == 0
+        assert "childhelplineinternational.org" in seeker.screen.text
+
+
+def test_ctrl_c_at_a_question_ends_quietly(network: Network, marta: Path) -> None:
+    with seeking(network) as seeker:
+        seeker.expect("Are you 18 or older?")
+        seeker.type("\x03")
+        assert seeker.ended() == 130
+        assert "Traceback" not in seeker.screen.text
