@@ -32,6 +32,7 @@ from warmline_protocol.session.mls import Group, Member
 from warmline_protocol.session.pair_offers import PairOffers
 
 _IDS_KEPT = 512
+_STUCK_CELLS = 3
 
 
 class PairHearing(PairOffers):
@@ -60,6 +61,7 @@ class PairHearing(PairOffers):
         self._asking: list[int] = []
         self._gone = False
         self._stuck_since_ms: int | None = None
+        self._stuck_cells = 0
         self.out_of_step = False
 
     # -- hearing
@@ -83,6 +85,8 @@ class PairHearing(PairOffers):
                 self._unopened.append(cell)
                 self._notice_stuck(now_ms)
             return False, False
+        if fragment.epoch == self.epoch:
+            self._stuck_since_ms = None
         return self._take_fragment(fragment, now_ms)
 
     def _take_fragment(self, fragment: Fragment, now_ms: int) -> tuple[bool, bool]:
@@ -114,7 +118,6 @@ class PairHearing(PairOffers):
             self.statistics.refused += 1
             return False
         self._spoken(bundle.epoch)
-        self._stuck_since_ms = None
         self._inbox.raise_floor(inner.floor)
         if inner.counter == 0:
             self._take_remark(inner, now_ms)
@@ -178,8 +181,9 @@ class PairHearing(PairOffers):
     def _notice_stuck(self, now_ms: int) -> None:
         """For longer than a host keeps an old key nothing opened that came: a commit was lost for good."""
         if self._stuck_since_ms is None:
-            self._stuck_since_ms = now_ms
-        elif now_ms >= self._stuck_since_ms + limits.OLD_EPOCH_MS:
+            self._stuck_since_ms, self._stuck_cells = now_ms, 0
+        self._stuck_cells += 1
+        if self._stuck_cells >= _STUCK_CELLS and now_ms >= self._stuck_since_ms + limits.OLD_EPOCH_MS:
             self._lose_step("what comes does not open")
 
     def _not_opened(self, bundle: Bundle) -> None:
