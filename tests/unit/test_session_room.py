@@ -16,6 +16,7 @@ from warmline_protocol.session.events import (
     Closed,
     Joined,
     Left,
+    MessageState,
     ReadOnly,
     SuccessorNamed,
     TextReceived,
@@ -420,3 +421,18 @@ def test_a_hello_opens_only_at_its_door(house: House) -> None:
     assert len(cell) == limits.CELL_SIZE
     with pytest.raises(MalformedError):
         open_hello(cell, [SealingKey(b"x" * 32)])
+
+
+def test_what_the_log_holds_stays_held_when_a_member_leaves(house: House) -> None:
+    goer = house.members[0]
+    house.say(goer, "the log has this")
+    message = goer.sent[-1]
+    while goer.todo:
+        house.perform(goer)
+    assert goer.states(message)[-1] == "held"
+    goer.machine.leave(house.now)
+    goer.machine.finish()
+    goer.commit()
+    word = [each for each in goer.events if isinstance(each, MessageState) and each.id == message][-1]
+    assert (word.state, word.why, word.last) == ("held", "left", True) and word.until_ms > house.now
+    assert goer.events[-1] == Closed("left")
