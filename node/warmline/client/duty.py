@@ -27,6 +27,8 @@ log = logging.getLogger("warmline.client")
 RENEW_EVERY = 6 * 3600.0
 """Seconds between renewals of the published groups, which live 48 h."""
 RETRY = 300.0
+GOODBYE_WITHIN = 10.0
+"""Seconds that closing the rooms may take."""
 DOORS_WITHIN = 5.0
 """Seconds that doors may take before the supporter is told how many there are; the others come when they can."""
 
@@ -95,6 +97,13 @@ class Duty:
         finally:
             self._rooms.pop(listing, None)
 
+    async def close_rooms(self) -> None:
+        """Tell everybody in the open rooms that they close; what a cancelled host says reaches nobody."""
+        with trio.move_on_after(GOODBYE_WITHIN):
+            async with trio.open_nursery() as nursery:
+                for room in list(self._rooms.values()):
+                    nursery.start_soon(room.aclose, "closed")
+
     async def remove(self, name: str) -> None:
         """Take somebody out of the room they are in; they read and write nothing from the next epoch on."""
         for room in self._rooms.values():
@@ -130,7 +139,9 @@ async def open_duty(line: Line, folder: Path, passphrase: str, *, seats: int) ->
         await _doors_open(keeper, len(doors))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_renew_forever, line, programme, card)
-            yield Duty(line, identity, card, keeper, listings, nursery)
+            duty = Duty(line, identity, card, keeper, listings, nursery)
+            yield duty
+            await duty.close_rooms()
             nursery.cancel_scope.cancel()
 
 
