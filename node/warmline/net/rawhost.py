@@ -199,13 +199,13 @@ class LibraryStream:
     async def write(self, data: bytes) -> None:
         try:
             await self._stream.write(data)
-        except Exception as error:  # noqa: BLE001 - as in read
+        except Exception as error:  # noqa: BLE001 - a class per muxer, as in read
             raise _gone(error) from None
 
     async def close_write(self) -> None:
         try:
             await cast(Any, self._stream).close_write()
-        except Exception as error:  # noqa: BLE001 - as in read
+        except Exception as error:  # noqa: BLE001 - a class per muxer, as in read
             raise _gone(error) from None
 
     async def finish(self) -> None:
