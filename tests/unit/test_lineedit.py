@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmline.cli.lineedit import EndOfInput, LineEditor
-from warmline.cli.terminal import _printable
+from warmline.cli.terminal import printable
 
 LEFT, RIGHT, HOME, END, DELETE = b"\x1b[D", b"\x1b[C", b"\x1b[H", b"\x1b[F", b"\x1b[3~"
 
@@ -67,4 +67,4 @@ def test_what_is_drawn_fits(before, after, width):
 
 
 def test_a_stranger_cannot_drive_the_terminal():
-    assert _printable("a\x1b[2Jb\x07c\u202ed\te") == "a [2Jb c d e"
+    assert printable("a\x1b[2Jb\x07c\u202ed\te") == "a [2Jb c d e"
