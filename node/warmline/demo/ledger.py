@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from warmline.demo.processes import Heard, Program
 
-FINAL = ("delivered", "expired", "refused")
+LEFT_HELD = "left held"
+"""Still ``held`` when its sender left: the last word says by whom and until when, so it is explained too."""
+FINAL = ("delivered", "expired", "refused", LEFT_HELD)
 
 
 @dataclass(slots=True)
@@ -47,7 +49,8 @@ def fates_of(talk: Talk, sender: Program) -> dict[str, str]:
     states: dict[str, str] = {}
     for heard in talk.lines(sender):
         if heard.data.get("event") == "message_state":
-            states[heard.data["id"]] = heard.data["state"]
+            kept = heard.data["state"] == "held" and heard.data.get("why")
+            states[heard.data["id"]] = LEFT_HELD if kept else heard.data["state"]
     return states
 
 

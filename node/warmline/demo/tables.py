@@ -13,6 +13,7 @@ from rich.table import Table
 
 from warmline.demo.casting import SECOND_QUEUE_AFTER
 from warmline.demo.evidence import COLUMNS, Cell, Row
+from warmline.demo.ledger import FINAL
 from warmline.demo.stage import Stage
 from warmline_protocol import limits
 
@@ -120,7 +121,7 @@ def _happened(stage: Stage, outcomes: Sequence[Outcome], total: float) -> Table:
         if key in stage.timings:
             table.add_row(words, "", f"{stage.timings[key]:.2f}")
     if "sent" in stage.counts:
-        fates = ", ".join(f"{stage.counts[fate]} {fate}" for fate in ("delivered", "expired", "refused"))
+        fates = ", ".join(f"{stage.counts[fate]} {fate}" for fate in FINAL)
         table.add_row(f"{stage.counts['sent']} messages sent: {fates}; none lost in silence, none shown twice", "", "")
     table.add_row("everything", "", f"{total:.1f}", style="bold")
     return table
