@@ -16,21 +16,20 @@ a generated module, and the bounds sit where the bytes are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
 from warmline_protocol import limits
+from warmline_protocol.codec import uvarint
 from warmline_protocol.errors import MalformedError, OversizeError, UsageError
+from warmline_protocol.protobuf import BYTES, UINT64_MAX, VARINT, read_varint, walk
 
 HOP_PROTOCOL: Final = "/libp2p/circuit/relay/0.2.0/hop"
 STOP_PROTOCOL: Final = "/libp2p/circuit/relay/0.2.0/stop"
 
 _PEER_ID_MAX = 64
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _UINT32_MAX = 2**32 - 1
-_UINT64_MAX = 2**64 - 1
 
 
 class Status(IntEnum):
@@ -131,22 +130,17 @@ def _encode_limit(limit: Limit) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    if not 0 <= number <= _UINT64_MAX:
+    if not 0 <= number <= UINT64_MAX:
         raise UsageError(f"{number} does not fit a protobuf number")
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return uvarint(number)
 
 
 def _number(key: int, value: int | None) -> bytes:
-    return b"" if value is None else _varint(key << 3 | _VARINT) + _varint(value)
+    return b"" if value is None else _varint(key << 3 | VARINT) + _varint(value)
 
 
 def _data(key: int, value: bytes) -> bytes:
-    return _varint(key << 3 | _BYTES) + _varint(len(value)) + value
+    return _varint(key << 3 | BYTES) + _varint(len(value)) + value
 
 
 def _message(key: int, value: bytes | None) -> bytes:
@@ -158,7 +152,7 @@ def _message(key: int, value: bytes | None) -> bytes:
 
 def decode_hop(data: bytes) -> HopMessage:
     """Read one HOP message; :class:`MalformedError` or :class:`OversizeError` otherwise."""
-    fields = _fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: _VARINT})
+    fields = _fields(data, {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT})
     kind = fields.number(1)
     if kind is None or kind not in HopType.__members__.values():
         raise MalformedError("a HOP message of no known type")
@@ -173,7 +167,7 @@ def decode_hop(data: bytes) -> HopMessage:
 
 def decode_stop(data: bytes) -> StopMessage:
     """Read one STOP message; :class:`MalformedError` or :class:`OversizeError` otherwise."""
-    fields = _fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES, 4: _VARINT})
+    fields = _fields(data, {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT})
     kind = fields.number(1)
     if kind is None or kind not in StopType.__members__.values():
         raise MalformedError("a STOP message of no known type")
@@ -188,7 +182,7 @@ def decode_stop(data: bytes) -> StopMessage:
 def _decode_peer(data: bytes | None) -> bytes | None:
     if data is None:
         return None
-    fields = _fields(data, {1: _BYTES, 2: _BYTES}, repeated=2)
+    fields = _fields(data, {1: BYTES, 2: BYTES}, repeated=2)
     peer = fields.data(1)
     if not peer or len(peer) > _PEER_ID_MAX:
         raise MalformedError("a peer without a usable id")
@@ -198,7 +192,7 @@ def _decode_peer(data: bytes | None) -> bytes | None:
 def _decode_reservation(data: bytes | None) -> Reservation | None:
     if data is None:
         return None
-    fields = _fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES}, repeated=2)
+    fields = _fields(data, {1: VARINT, 2: BYTES, 3: BYTES}, repeated=2)
     expire = fields.number(1)
     if expire is None:
         raise MalformedError("a reservation without an end")
@@ -208,7 +202,7 @@ def _decode_reservation(data: bytes | None) -> Reservation | None:
 def _decode_limit(data: bytes | None) -> Limit | None:
     if data is None:
         return None
-    fields = _fields(data, {1: _VARINT, 2: _VARINT})
+    fields = _fields(data, {1: VARINT, 2: VARINT})
     return Limit(fields.number(1, _UINT32_MAX) or 0, fields.number(2) or 0)
 
 
@@ -217,7 +211,7 @@ class _Fields:
     single: dict[int, int | bytes] = field(default_factory=dict)
     repeated: tuple[bytes, ...] = ()
 
-    def number(self, key: int, most: int = _UINT64_MAX) -> int | None:
+    def number(self, key: int, most: int = UINT64_MAX) -> int | None:
         value = self.single.get(key)
         if isinstance(value, int) and value > most:
             raise MalformedError(f"field {key} is out of range")
@@ -233,7 +227,7 @@ def _fields(data: bytes, known: dict[int, int], *, repeated: int = 0) -> _Fields
         raise OversizeError(f"a relay message of {len(data)} bytes")
     found = _Fields()
     many: list[bytes] = []
-    for key, wire, value in _walk(data):
+    for key, wire, value in walk(data):
         if key not in known:
             continue
         if wire != known[key]:
@@ -248,43 +242,6 @@ def _fields(data: bytes, known: dict[int, int], *, repeated: int = 0) -> _Fields
         raise OversizeError(f"{len(many)} addresses in one relay message")
     found.repeated = tuple(many)
     return found
-
-
-def _walk(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        key, wire = tag >> 3, tag & 7
-        if key == 0 or key > 2**29 - 1:
-            raise MalformedError("a field number that protobuf does not have")
-        if wire == _VARINT:
-            number, at = _read_varint(data, at)
-            yield key, wire, number
-            continue
-        if wire == _BYTES:
-            size, at = _read_varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise MalformedError("a protobuf group, or no wire type at all")
-        if size > len(data) - at:
-            raise MalformedError("a field that ends behind its message")
-        yield key, wire, data[at : at + size]
-        at += size
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for index in range(10):
-        if at + index >= len(data):
-            raise MalformedError("a number that is cut off")
-        byte = data[at + index]
-        number |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            if number > _UINT64_MAX or (byte == 0 and index > 0):
-                raise MalformedError("a number that is too large or not in its shortest form")
-            return number, at + index + 1
-    raise MalformedError("a number of more than ten bytes")
 
 
 class MessageReader:
@@ -315,7 +272,7 @@ class MessageReader:
                 raise OversizeError("a relay message longer than the protocol allows")
 
     def _begin_body(self) -> None:
-        size, _ = _read_varint(bytes(self._header), 0)
+        size, _ = read_varint(bytes(self._header), 0)
         if size > limits.CIRCUIT_MESSAGE_MAX:
             raise OversizeError(f"a relay message of {size} bytes")
         self._in_body = True

@@ -19,10 +19,10 @@ from warmline_protocol import limits
 from warmline_protocol.codec import uvarint
 from warmline_protocol.errors import MalformedError, OversizeError
 from warmline_protocol.keys import base58_encode
+from warmline_protocol.protobuf import BYTES, VARINT, read_varint, walk
 
 PROTOCOL = "/warmline/kad/1.0.0"
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 T = TypeVar("T")
 
@@ -96,18 +96,18 @@ def _encode_peer(peer: KadPeer) -> bytes:
 
 
 def _number(field: int, value: int) -> bytes:
-    return uvarint(field << 3 | _VARINT) + uvarint(value)
+    return uvarint(field << 3 | VARINT) + uvarint(value)
 
 
 def _blob(field: int, value: bytes) -> bytes:
-    return uvarint(field << 3 | _BYTES) + uvarint(len(value)) + value
+    return uvarint(field << 3 | BYTES) + uvarint(len(value)) + value
 
 
 def decode_kad(data: bytes) -> KadMessage:
     """Read one message; :class:`OversizeError` or :class:`MalformedError` for what the limits or the format forbid."""
     if len(data) > limits.KAD_MESSAGE_MAX:
         raise OversizeError(f"a kad message of {len(data)} bytes where at most {limits.KAD_MESSAGE_MAX} are allowed")
-    fields = _Fields(data, {1: _VARINT, 2: _BYTES, 3: _BYTES, 8: _BYTES, 9: _BYTES}, {8, 9})
+    fields = _Fields(data, {1: VARINT, 2: BYTES, 3: BYTES, 8: BYTES, 9: BYTES}, {8, 9})
     number = fields.number(1)
     if number not in list(KadType):
         raise MalformedError(f"an unknown kad message type {number}")
@@ -122,7 +122,7 @@ def decode_kad(data: bytes) -> KadMessage:
 
 
 def _decode_record(data: bytes) -> KadRecord:
-    fields = _Fields(data, {1: _BYTES, 2: _BYTES, 5: _BYTES}, set())
+    fields = _Fields(data, {1: BYTES, 2: BYTES, 5: BYTES}, set())
     try:
         received = fields.blob(5, 64).decode("ascii")
     except UnicodeDecodeError:
@@ -131,7 +131,7 @@ def _decode_record(data: bytes) -> KadRecord:
 
 
 def _decode_peer(data: bytes) -> KadPeer:
-    fields = _Fields(data, {1: _BYTES, 2: _BYTES, 3: _VARINT}, {2})
+    fields = _Fields(data, {1: BYTES, 2: BYTES, 3: VARINT}, {2})
     return KadPeer(fields.blob(1, 64), fields.many(2, limits.KAD_ADDRS_MAX, _bounded_addr), fields.number(3))
 
 
@@ -147,7 +147,7 @@ class _Fields:
     def __init__(self, data: bytes, known: dict[int, int], repeated: set[int]) -> None:
         self._numbers: dict[int, int] = {}
         self._blobs: dict[int, list[bytes]] = {}
-        for field, wire, value in _walk(data):
+        for field, wire, value in walk(data):
             if field not in known:
                 continue
             if wire != known[field]:
@@ -179,44 +179,6 @@ class _Fields:
         return tuple(read(blob) for blob in blobs)
 
 
-def _walk(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        field, wire = tag >> 3, tag & 7
-        if field == 0:
-            raise MalformedError("protobuf field number 0")
-        if wire == _VARINT:
-            number, at = _read_varint(data, at)
-            yield field, wire, number
-            continue
-        if wire == _BYTES:
-            size, at = _read_varint(data, at)
-        elif wire in (_FIXED32, _FIXED64):
-            size = 4 if wire == _FIXED32 else 8
-        else:
-            raise MalformedError(f"protobuf wire type {wire}")
-        if size > len(data) - at:
-            raise MalformedError("a protobuf field longer than its message")
-        yield field, wire, data[at : at + size]
-        at += size
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            raise MalformedError("a protobuf number that is cut off")
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if number >= 1 << 64:
-                break
-            return number, at
-    raise MalformedError("a protobuf number of more than 64 bits")
-
-
 # --- addresses ---------------------------------------------------------------------------------------------------
 
 _IP4, _TCP, _IP6, _DNS, _DNS4, _DNS6 = 4, 6, 41, 53, 54, 55
@@ -236,14 +198,14 @@ def addr_text(data: bytes) -> str | None:
 def _addr_parts(data: bytes) -> Iterator[str]:
     at = 0
     while at < len(data):
-        code, at = _read_varint(data, at)
+        code, at = read_varint(data, at)
         if code in _PLAIN:
             yield f"/{_PLAIN[code]}"
             continue
         if code in (_IP4, _IP6, _TCP):
             size = {_IP4: 4, _IP6: 16, _TCP: 2}[code]
         elif code in _NAMES or code == _P2P:
-            size, at = _read_varint(data, at)
+            size, at = read_varint(data, at)
         else:
             raise MalformedError(f"multiaddr protocol {code}")
         value = data[at : at + size]

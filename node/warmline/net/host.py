@@ -16,8 +16,8 @@ import logging
 import socket
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -36,6 +36,7 @@ from warmline.net.names import resolve
 from warmline.net.peerstore import BoundedPeerStore
 from warmline.net.rawhost import LibraryStream, PeerWatch, build_raw
 from warmline.net.streams import Channel
+from warmline.scopes import sole_error
 from warmline_protocol.errors import (
     ConfigError,
     DeadlineError,
@@ -266,28 +267,6 @@ def relay_of(stream: INetStream) -> str | None:
         if circuit:
             return relay.rpartition("/p2p/")[2]
     return None
-
-
-@contextmanager
-def sole_error() -> Iterator[None]:
-    """Raise the one error inside nested exception groups as itself: the nurseries of a handle are its own affair."""
-    sole: BaseException | None = None
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        sole = _sole(group)
-        if sole is None:
-            raise
-    if sole is not None:
-        raise sole
-
-
-def _sole(error: BaseException) -> BaseException | None:
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) > 1:
-            return None
-        error = error.exceptions[0]
-    return error
 
 
 async def _close_all(raw: BasicHost) -> None:

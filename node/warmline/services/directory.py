@@ -21,8 +21,8 @@ from warmline.env import Rng, RunBlocking
 from warmline.net.api import Channel, Host
 from warmline.net.gossip import Gossip, GossipMessage
 from warmline.net.gossip_state import TokenBucket
-from warmline.net.host import sole_error
 from warmline.net.rpc import answer_calls
+from warmline.scopes import sole_error
 from warmline.services import directory_serve as serve
 from warmline.services.directory_index import Room
 from warmline.services.directory_judge import RecordJudge
