@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmline.cli.device import device_passphrase, supporter_options
 from warmline.cli.entries import entry_option, known_entries
-from warmline.cli.passphrase import device_passphrase
 
 if TYPE_CHECKING:
     from warmline.client.card import Profile
@@ -32,16 +32,7 @@ if TYPE_CHECKING:
 @click.option("--credential", "credentials", multiple=True, help="A credential type that you hold.")
 @click.option("--closed", is_flag=True, help="Do not let strangers knock for now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--passphrase-fd", type=int, help="Read the device's passphrase from this file descriptor.")
-@click.option(
-    "--data",
-    "folder",
-    envvar="WARMLINE_SUPPORTER",
-    type=click.Path(path_type=Path),
-    default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
-    show_default="in your application directory",
-    help="Directory of your device key and card.",
-)
+@supporter_options
 @entry_option
 def card(
     name: str,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from warmline.cli.device import device_passphrase, supporter_options
 from warmline.cli.entries import entry_option, known_entries
-from warmline.cli.passphrase import device_passphrase
 
 if TYPE_CHECKING:
     from warmline.cli.desk import Desk, Face, Wish
@@ -20,16 +20,7 @@ if TYPE_CHECKING:
 @click.option("--seats", type=click.IntRange(1, 8), default=3, show_default=True, help="Conversations at once.")
 @click.option("--second-queue-after", type=float, hidden=True, help="Seconds before the second queue is offered.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
-@click.option("--passphrase-fd", type=int, help="Read the device's passphrase from this file descriptor.")
-@click.option(
-    "--data",
-    "folder",
-    envvar="WARMLINE_SUPPORTER",
-    type=click.Path(path_type=Path),
-    default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
-    show_default="in your application directory",
-    help="Directory of your device key and card.",
-)
+@supporter_options
 @entry_option
 def duty(
     seats: int,

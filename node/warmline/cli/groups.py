@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmline.cli.device import device_passphrase, supporter_options
 from warmline.cli.entries import entry_option, known_entries, local_zone
-from warmline.cli.passphrase import device_passphrase
 
 if TYPE_CHECKING:
     from warmline.client.finder import Finder, Findings, Progress
@@ -23,22 +23,6 @@ if TYPE_CHECKING:
 @click.group()
 def command() -> None:
     """Find support groups, join one, or publish your own."""
-
-
-def supporter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--data and --passphrase-fd, as the other supporter commands have them."""
-    command = click.option("--passphrase-fd", type=int, help="Read the device's passphrase from this file descriptor.")(
-        command
-    )
-    return click.option(
-        "--data",
-        "folder",
-        envvar="WARMLINE_SUPPORTER",
-        type=click.Path(path_type=Path),
-        default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
-        show_default="in your application directory",
-        help="Directory of your device key and card.",
-    )(command)
 
 
 @command.command(short_help="Publish the groups in a file.")
