@@ -52,7 +52,7 @@ def steps() -> list[Step]:
                 ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
                 (
                     "codespell",
-                    "-q3",
+                    *("-q3", "-L", "iif"),
                     "README.md",
                     "protocol",
                     "node",
