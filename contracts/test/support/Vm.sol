@@ -13,6 +13,7 @@ interface Vm {
     function addr(uint256 privateKey) external pure returns (address);
     function assertEq(uint256 left, uint256 right, string calldata why) external pure;
     function assertTrue(bool condition, string calldata why) external pure;
+    function chainId(uint256 newChainId) external;
     function assume(bool condition) external pure;
     function cool(address target) external;
     function deal(address account, uint256 balance) external;
