@@ -132,6 +132,23 @@ class Contracts:
         says = f"remove the issuer {shown(issuer)}; everything it issued stops being valid"
         return self._call("CredentialRegistry", "removeIssuer", says, issuer)
 
+    def sunset_issuer(self, issuer: bytes) -> Call:
+        says = f"let the issuer {shown(issuer)} go in peace; what it issued stays valid for 30 days"
+        return self._call("CredentialRegistry", "sunsetIssuer", says, issuer)
+
+    def resign(self) -> Call:
+        says = "stop being an issuer; what you issued stays valid for 30 days"
+        return self._call("CredentialRegistry", "resign", says)
+
+    def suspend_issuer(self, issuer: bytes, until_s: int) -> Call:
+        """An `until_s` that is over lifts a suspension."""
+        says = f"suspend the issuer {shown(issuer)} and all that it issued until {date(until_s)}"
+        return self._call("CredentialRegistry", "suspendIssuer", says, issuer, until_s)
+
+    def pause_issuing(self, until_s: int) -> Call:
+        says = f"stop all issuing of credentials until {date(until_s)}; revoking and giving up stay possible"
+        return self._call("CredentialRegistry", "pauseIntake", says, until_s)
+
     def register_type(self, type_id: bytes, document_hash: bytes) -> Call:
         says = f"register the credential type {type_name_of(type_id)} in your name"
         return self._call("CredentialRegistry", "registerType", says, type_id, document_hash)
@@ -205,6 +222,15 @@ class Contracts:
         return int(await self._view("SupporterBond", "exitingOf", supporter))
 
     # -- all of them
+
+    def supersede(self, contract: str, successor: bytes) -> Call:
+        says = f"announce {shown(successor)} as the successor of {contract}, in force in 30 days"
+        return self._call(contract, "supersede", says, successor)
+
+    async def superseded_by(self, contract: str) -> tuple[bytes, int] | None:
+        """The announced successor and the second from which it takes over; None if there is none."""
+        successor, since_s = await self._view(contract, "supersededBy")
+        return (address_of(successor), int(since_s)) if since_s else None
 
     async def events_of(self, contract: str, subject: bytes) -> list[Event]:
         """The events of `contract` whose first indexed field is `subject`, oldest first."""

@@ -59,6 +59,8 @@ def _registered(issuer: bytes, type_id: bytes, _document: bytes) -> Event:
 LAYOUTS: tuple[Layout, ...] = (
     Layout("CredentialRegistry", "IssuerAdmitted(address,bytes32)", 1, (_address, _bytes32), _admitted),
     Layout("CredentialRegistry", "IssuerRemoved(address)", 1, (_address,), ledger.IssuerRemoved),
+    Layout("CredentialRegistry", "IssuerSunset(address,uint64)", 1, (_address, _number), ledger.IssuerSunset),
+    Layout("CredentialRegistry", "IssuerSuspended(address,uint64)", 1, (_address, _number), ledger.IssuerSuspended),
     Layout(
         "CredentialRegistry",
         "TypeRegistered(address,bytes32,bytes32)",
@@ -178,6 +180,8 @@ _KINDS: dict[str, type[Any]] = {
     for cls in (
         ledger.IssuerAdmitted,
         ledger.IssuerRemoved,
+        ledger.IssuerSunset,
+        ledger.IssuerSuspended,
         ledger.TypeRegistered,
         ledger.IssuerRecognised,
         ledger.RecognitionWithdrawn,
