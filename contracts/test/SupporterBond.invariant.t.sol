@@ -131,7 +131,9 @@ contract SupporterBondInvariantTest is Test {
 
     function setUp() public {
         vm.warp(1_800_000_000);
-        target = new SupporterBond(75 days);
+        target = new SupporterBond(
+            address(1), ISupporterBond.Terms(address(0), address(0), address(2), 75 days, 1 ether)
+        );
         actors = new BondActors(target);
     }
 
