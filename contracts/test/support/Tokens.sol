@@ -31,16 +31,18 @@ contract Token is ERC20("Test", "TST") {
 
     function transfer(address to, uint256 amount) public override returns (bool) {
         if (!_misbehave()) return false;
-        return super.transfer(to, _moved(amount));
+        return super.transfer(to, _moved(msg.sender, amount));
     }
 
     function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
         if (!_misbehave()) return false;
-        return super.transferFrom(from, to, _moved(amount));
+        return super.transferFrom(from, to, _moved(from, amount));
     }
 
-    function _moved(uint256 amount) private view returns (uint256) {
-        return manner == Manner.KeepsFee ? amount - amount / 10 : amount;
+    function _moved(address from, uint256 amount) private returns (uint256) {
+        if (manner != Manner.KeepsFee) return amount;
+        _burn(from, amount / 10);
+        return amount - amount / 10;
     }
 
     function _misbehave() private returns (bool) {
