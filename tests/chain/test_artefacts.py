@@ -25,6 +25,7 @@ NAMES = (
     "ConductEpochs",
     "CredentialRegistry",
     "DelegateRegistry",
+    "ReportPanel",
     "SupporterBond",
     "TimelockController",
 )
@@ -104,6 +105,10 @@ EVENTS = {
         "Bonded(address indexed,address indexed,uint256)",
         "ExitQueued(address indexed,uint256 indexed,address,uint256,uint64)",
         "ExitClaimed(address indexed,uint256 indexed,uint256)",
+        "BondLocked(address indexed,uint64,uint32,uint32)",
+        "BondReleased(address indexed,uint32,uint32)",
+        "Slashed(address indexed,bytes32 indexed,uint256,uint256,uint256)",
+        "Swept(address indexed,uint256)",
     },
 }
 

@@ -28,6 +28,8 @@ from warmline_protocol.records.standing_ledger import (
     Ledger,
     PendingView,
     RecognitionWithdrawn,
+    Slashed,
+    SuspensionChanged,
     TypeRegistered,
 )
 
@@ -54,6 +56,8 @@ EVENTS = st.one_of(
     st.builds(Bonded, wallets, wallets, seconds),
     st.builds(ExitQueued, wallets, st.just(1), wallets, seconds, seconds),
     st.builds(ExitClaimed, wallets, st.just(1), seconds),
+    st.builds(Slashed, wallets, types, seconds, st.integers(0, 9), st.integers(0, 9)),
+    st.builds(SuspensionChanged, wallets, st.integers(0, 9)),
 )
 BAD = (
     IssuerAdmitted,  # after a sunset it ends the term before
@@ -64,6 +68,8 @@ BAD = (
     CredentialRevoked,
     CredentialRenounced,
     DelegatesRevokedBefore,
+    Slashed,
+    SuspensionChanged,
 )
 
 
@@ -151,6 +157,16 @@ def test_bond_counts_when_final_and_leaves_at_once() -> None:
     standing = view_of([Bonded(A, B, 7)], [Bonded(A, A, 5), ExitQueued(A, 1, A, 3, 9)]).of(A)
     assert standing is not None
     assert (standing.bond_wei, standing.exiting_wei) == (4, 3)
+
+
+def test_a_ruling_acts_at_the_first_block_and_is_taken_back_when_final() -> None:
+    bonded = Bonded(A, A, 9)
+    ruled = view_of([bonded], [SuspensionChanged(A, 7), Slashed(A, T1, 3, 6, 0)]).of(A)
+    assert ruled is not None
+    assert (ruled.suspended_until_s, ruled.bond_wei) == (7, 6)
+    restored = [bonded, SuspensionChanged(A, 7)], [SuspensionChanged(A, 0)]
+    assert view_of(*restored).of(A).suspended_until_s == 7  # type: ignore[union-attr]
+    assert view_of([*restored[0], *restored[1]], []).of(A).suspended_until_s == 0  # type: ignore[union-attr]
 
 
 def test_strangers_have_no_standing_and_take_no_memory() -> None:
@@ -248,4 +264,5 @@ def _not_better(careful: Standing, there: Standing) -> None:
     assert all(c.from_s >= since[c.type_id, c.issuer] for c in careful.credentials)
     assert all(end <= there.delegate_until(key) for key, end in careful.delegates)
     assert careful.bond_wei <= there.bond_wei
+    assert careful.suspended_until_s >= there.suspended_until_s
     assert careful.revoked_before_s >= there.revoked_before_s

@@ -25,7 +25,7 @@ from warmline.chain.errors import JournalError
 from warmline.chain.http import HttpLimits, serve_http
 from warmline.chain.journal import Journal
 from warmline.chain.manifest import Deployed, Manifest, parse_manifest
-from warmline.chain.plans import Terms, dev_plan
+from warmline.chain.plans import ReportTimes, Terms, dev_plan
 from warmline.chain.strict_json import loads
 from warmline.chain.wallet import Wallet
 from warmline.env import Clock, RunBlocking
@@ -251,6 +251,7 @@ def dev_terms() -> Terms:
         collectors=tuple(collectors),
         threshold=2,
         exit_delay_s=EXIT_DELAY_S,
+        report=ReportTimes(5, 5, 5, 5, 5, 5, 4, 10**15),
         epoch_s=EPOCH_S,
         window_s=WINDOW_S,
     )

@@ -138,6 +138,14 @@ LAYOUTS: tuple[Layout, ...] = (
         (_address, _number, _number),
         ledger.ExitClaimed,
     ),
+    Layout(
+        "SupporterBond",
+        "Slashed(address,bytes32,uint256,uint256,uint256)",
+        2,
+        (_address, _bytes32, _number, _number, _number),
+        ledger.Slashed,
+    ),
+    Layout("ReportPanel", "SuspensionChanged(address,uint64)", 1, (_address, _number), ledger.SuspensionChanged),
 )
 
 _BY_TOPIC: dict[tuple[str, bytes], Layout] = {(layout.contract, layout.topic): layout for layout in LAYOUTS}
@@ -193,6 +201,8 @@ _KINDS: dict[str, type[Any]] = {
         ledger.Bonded,
         ledger.ExitQueued,
         ledger.ExitClaimed,
+        ledger.Slashed,
+        ledger.SuspensionChanged,
     )
 }
 

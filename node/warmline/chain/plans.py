@@ -7,6 +7,7 @@ that the council proposes to, and only two small roles act at once, each able to
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +23,8 @@ from warmline.chain.deployment import SENDER, Act, At, Create, Expect, Step, sel
 from warmline_protocol.errors import ConfigError
 
 DAY_S = 86_400
+ASHES = bytes.fromhex("000000000000000000000000000000000000dead")
+"""Where slashed coin is burnt."""
 ADMIN = 0
 """AccessManager's own: may give and take every role. The timelock holds it on a live chain."""
 GUARDIAN = 1
@@ -29,15 +32,32 @@ GUARDIAN = 1
 PANEL = 2
 """May veto a conduct epoch while its window is open."""
 ROLES: dict[int, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    GUARDIAN: (("CredentialRegistry", ("pauseIntake", "suspendIssuer")),),
+    GUARDIAN: (("CredentialRegistry", ("pauseIntake", "suspendIssuer")), ("SupporterBond", ("pauseIntake",))),
     PANEL: (("ConductEpochs", ("veto",)),),
 }
 """Which role may call what; whatever is not here and is restricted, only ADMIN may."""
 
 
 @dataclass(frozen=True, slots=True)
+class ReportTimes:
+    """The spans of a report's states in seconds, and what filing without an advocate puts down, in wei."""
+
+    admission_s: int = 7 * DAY_S
+    response_s: int = 7 * DAY_S
+    draw_s: int = 3 * DAY_S
+    commit_s: int = 5 * DAY_S
+    reveal_s: int = 3 * DAY_S
+    appeal_s: int = 7 * DAY_S
+    execution_s: int = 7 * DAY_S
+    filing_bond: int = 5 * 10**16
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """What a deployment is given. Addresses 20 bytes, times in seconds."""
+    """What a deployment is given. Addresses 20 bytes, times in seconds, amounts in the smallest unit.
+
+    `commons` takes slashed coin (zero burns it), `token` is put down as bond (zero is the native coin).
+    """
 
     council: bytes
     guardian: bytes
@@ -45,7 +65,11 @@ class Terms:
     collectors: tuple[bytes, ...]
     threshold: int
     timelock_s: int = 14 * DAY_S
+    commons: bytes = bytes(20)
+    token: bytes = bytes(20)
+    quota_unit: int = 10**15
     exit_delay_s: int = 75 * DAY_S
+    report: ReportTimes = ReportTimes()
     epoch_s: int = 7 * DAY_S
     window_s: int = 3 * DAY_S
 
@@ -101,8 +125,10 @@ def parse_terms(content: Mapping[str, Any], where: str) -> Terms:
         raise ConfigError(f"{where}: {', '.join(missing)} must be given")
     values: dict[str, Any] = {}
     for name, value in content.items():
-        if name in ("council", "guardian", "panel"):
+        if name in ("council", "guardian", "panel", "commons", "token"):
             values[name] = _address(value, name, where)
+        elif name == "report":
+            values[name] = _report_times(value, where)
         elif name == "collectors":
             if not isinstance(value, list):
                 raise ConfigError(f"{where}: collectors must be a list of addresses")
@@ -112,6 +138,15 @@ def parse_terms(content: Mapping[str, Any], where: str) -> Terms:
         else:
             values[name] = value
     return Terms(**values)
+
+
+def _report_times(content: Any, where: str) -> ReportTimes:
+    known = {field.name for field in fields(ReportTimes)}
+    if not isinstance(content, dict) or not set(content) <= known:
+        raise ConfigError(f"{where}: report is a table of {', '.join(sorted(known))}")
+    if any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in content.values()):
+        raise ConfigError(f"{where}: every value of report must be a number of at least 1")
+    return ReportTimes(**content)
 
 
 def _address(value: Any, name: str, where: str) -> bytes:
@@ -128,7 +163,11 @@ def _contracts(terms: Terms) -> Sequence[Create]:
     return (
         Create("CredentialRegistry", (manager,)),
         Create("DelegateRegistry", (manager,)),
-        Create("SupporterBond", (terms.exit_delay_s,)),
+        Create(
+            "SupporterBond",
+            (manager, (terms.token, terms.commons, At("ReportPanel"), terms.exit_delay_s, terms.quota_unit)),
+        ),
+        Create("ReportPanel", (manager, At("SupporterBond"), dataclasses.astuple(terms.report))),
         Create(
             "ConductEpochs",
             (
@@ -148,6 +187,9 @@ def _wiring(terms: Terms) -> list[Expect]:
     return [
         *(Expect(name, "authority", (), At("AccessManager")) for name in governed),
         Expect("SupporterBond", "EXIT_DELAY", (), terms.exit_delay_s),
+        Expect("SupporterBond", "PANEL", (), At("ReportPanel")),
+        Expect("SupporterBond", "TOKEN", (), terms.token),
+        Expect("SupporterBond", "COMMONS", (), terms.commons if any(terms.commons) else ASHES),
         Expect("ConductEpochs", "REGISTRY", (), At("CredentialRegistry")),
         Expect("ConductEpochs", "EPOCH", (), terms.epoch_s),
         Expect("ConductEpochs", "WINDOW", (), terms.window_s),

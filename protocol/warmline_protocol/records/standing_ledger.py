@@ -11,6 +11,7 @@ Nothing here expires by the clock: `Standing` keeps `until_s` and whoever judges
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -122,6 +123,25 @@ class ExitClaimed:
     amount: int
 
 
+@dataclass(frozen=True, slots=True)
+class Slashed:
+    """A ruling took `amount`; `bonded` and `exiting` are what is left."""
+
+    supporter: bytes
+    report_id: bytes
+    amount: int
+    bonded: int
+    exiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuspensionChanged:
+    """The panel suspends the wallet until `until_s`; a time that is over restores it."""
+
+    wallet: bytes
+    until_s: int
+
+
 Event = (
     IssuerAdmitted
     | IssuerRemoved
@@ -138,6 +158,8 @@ Event = (
     | Bonded
     | ExitQueued
     | ExitClaimed
+    | Slashed
+    | SuspensionChanged
 )
 
 # An admission can be bad news too: of an issuer past its sunset, it says that all of the earlier term is over.
@@ -155,11 +177,10 @@ class _Wallet:
     exiting_wei: int = 0
     delegates: dict[bytes, int] = field(default_factory=dict)
     revoked_before_s: int = 0
+    suspended_until_s: int = 0
 
     def copy(self) -> _Wallet:
-        return _Wallet(
-            dict(self.credentials), self.bond_wei, self.exiting_wei, dict(self.delegates), self.revoked_before_s
-        )
+        return dataclasses.replace(self, credentials=dict(self.credentials), delegates=dict(self.delegates))
 
 
 @dataclass(slots=True)
@@ -272,8 +293,10 @@ def subject_of(event: Event) -> bytes | None:
             return event.holder
         case DelegateSet() | DelegatesRevokedBefore():
             return event.wallet
-        case Bonded() | ExitQueued() | ExitClaimed():
+        case Bonded() | ExitQueued() | ExitClaimed() | Slashed():
             return event.supporter
+        case SuspensionChanged():
+            return event.wallet
 
 
 def _fold_issuer(issuers: _Issuers, event: Event) -> None:
@@ -329,6 +352,10 @@ def _fold(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
             facts.exiting_wei += amount
         case ExitClaimed(_, _, amount):
             facts.exiting_wei = max(0, facts.exiting_wei - amount)
+        case Slashed():
+            facts.bond_wei, facts.exiting_wei = event.bonded, event.exiting
+        case SuspensionChanged(_, until_s):
+            facts.suspended_until_s = until_s
 
 
 def _fold_bad(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
@@ -343,6 +370,11 @@ def _fold_bad(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
                 facts.delegates[key] = min(facts.delegates[key], until_s)
         case Bonded():
             pass
+        case Slashed():
+            # What is left counts coin that was put down in blocks that are not final either.
+            facts.bond_wei, facts.exiting_wei = min(facts.bond_wei, event.bonded), event.exiting
+        case SuspensionChanged(_, until_s):
+            facts.suspended_until_s = max(facts.suspended_until_s, until_s)
         case _:
             _fold(facts, event, issuers)
 
@@ -359,6 +391,7 @@ def _standing(wallet: bytes, facts: _Wallet, issuers: _Issuers) -> Standing:
         exiting_wei=facts.exiting_wei,
         delegates=tuple(sorted((key, until_s) for key, until_s in facts.delegates.items() if until_s > 0)),
         revoked_before_s=facts.revoked_before_s,
+        suspended_until_s=facts.suspended_until_s,
     )
 
 
