@@ -164,9 +164,10 @@ def test_a_ruling_acts_at_the_first_block_and_is_taken_back_when_final() -> None
     ruled = view_of([bonded], [SuspensionChanged(A, 7), Slashed(A, T1, 3, 6, 0)]).of(A)
     assert ruled is not None
     assert (ruled.suspended_until_s, ruled.bond_wei) == (7, 6)
-    restored = [bonded, SuspensionChanged(A, 7)], [SuspensionChanged(A, 0)]
-    assert view_of(*restored).of(A).suspended_until_s == 7  # type: ignore[union-attr]
-    assert view_of([*restored[0], *restored[1]], []).of(A).suspended_until_s == 0  # type: ignore[union-attr]
+    suspended: list[Event] = [bonded, SuspensionChanged(A, 7)]
+    restored = SuspensionChanged(A, 0)
+    assert view_of(suspended, [restored]).of(A).suspended_until_s == 7  # type: ignore[union-attr]
+    assert view_of([*suspended, restored], []).of(A).suspended_until_s == 0  # type: ignore[union-attr]
 
 
 def test_strangers_have_no_standing_and_take_no_memory() -> None:

@@ -6,6 +6,7 @@ A `Call` is data; `transactions` prices, signs and sends it. Views go through `C
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,17 @@ class CredentialState:
     until_s: int
     state: int
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What collectors sign for one epoch. Roots and hash are 32 bytes."""
+
+    epoch: int
+    previous_root: bytes
+    root: bytes
+    data_hash: bytes
+    token_count: int
 
 
 def type_id_of(name: str) -> bytes:
@@ -220,6 +232,68 @@ class Contracts:
 
     async def exiting_of(self, supporter: bytes) -> int:
         return int(await self._view("SupporterBond", "exitingOf", supporter))
+
+    # -- ConductEpochs
+
+    def grant_vouchers(self, epoch: int, count: int, key_root: bytes) -> Call:
+        says = f"grant {count} vouchers for the feedback of epoch {epoch}"
+        return self._call("ConductEpochs", "grantVouchers", says, epoch, count, key_root)
+
+    def post_epoch(self, conduct: Conduct, signed: Mapping[bytes, bytes]) -> Call:
+        """`signed`: each collector's signature of `conduct_document`."""
+        says = f"post the feedback of epoch {conduct.epoch}, signed by {len(signed)} collectors"
+        signers = sorted(signed)
+        return self._call(
+            "ConductEpochs",
+            "post",
+            says,
+            conduct.epoch,
+            conduct.root,
+            conduct.data_hash,
+            conduct.token_count,
+            [shown(one) for one in signers],
+            [signed[one] for one in signers],
+        )
+
+    def veto_epoch(self, epoch: int, root: bytes) -> Call:
+        says = f"veto what was posted for epoch {epoch}; the root before it stands"
+        return self._call("ConductEpochs", "veto", says, epoch, root)
+
+    def conduct_document(self, conduct: Conduct) -> dict[str, Any]:
+        """The EIP-712 document that collectors sign (`Wallet.sign_typed`)."""
+        fields = {
+            "epoch": "uint64",
+            "previousRoot": "bytes32",
+            "root": "bytes32",
+            "dataHash": "bytes32",
+            "tokenCount": "uint64",
+        }
+        domain = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
+        return {
+            "types": {
+                "EIP712Domain": [{"name": name, "type": kind} for name, kind in domain.items()],
+                "Epoch": [{"name": name, "type": kind} for name, kind in fields.items()],
+            },
+            "primaryType": "Epoch",
+            "domain": {
+                "name": "warmline ConductEpochs",
+                "version": "1",
+                "chainId": self.manifest.chain_id,
+                "verifyingContract": shown(self.manifest.address("ConductEpochs")),
+            },
+            "message": {
+                "epoch": conduct.epoch,
+                "previousRoot": conduct.previous_root,
+                "root": conduct.root,
+                "dataHash": conduct.data_hash,
+                "tokenCount": conduct.token_count,
+            },
+        }
+
+    async def standing_epoch(self) -> tuple[int, bytes]:
+        """The epoch whose root stands now, and the root; zeros before the first."""
+        epoch, root = await self._view("ConductEpochs", "standing")
+        return int(epoch), bytes(root)
 
     # -- all of them
 

@@ -202,18 +202,24 @@ async def _settle(rpc: Rpc, sending: Sending, raw: bytes, *, resumed: bool) -> t
     """Send it unless the chain has it, and wait until it is mined."""
     name = bytes(keccak(raw))
     if await rpc.call("eth_getTransactionReceipt", "0x" + name.hex()) is None:
-        try:
-            await rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
-        except RpcError as error:
-            # It may have been mined between the two questions, or be waiting since an earlier run.
-            found = await rpc.call("eth_getTransactionByHash", "0x" + name.hex())
-            if found is None:
-                raise DeploymentError(
-                    f"the chain refused to {sending.says}: {error.message}",
-                    hint="If its account sent something else meanwhile, deploy anew under another manifest name.",
-                ) from error
+        refusal = await _offer(rpc, raw)
+        # It may have been mined between the two questions, or be waiting since an earlier run.
+        if refusal is not None and await rpc.call("eth_getTransactionByHash", "0x" + name.hex()) is None:
+            raise DeploymentError(
+                f"the chain refused to {sending.says}: {refusal.message}",
+                hint="If its account sent something else meanwhile, deploy anew under another manifest name.",
+            )
     receipt = await wait_receipt(rpc, name, deadline_s=RECEIPT_DEADLINE_S)
     return Done(sending.says, receipt.gas_used, receipt.fee, resumed), receipt.block
+
+
+async def _offer(rpc: Rpc, raw: bytes) -> RpcError | None:
+    """Send it; what the endpoint says against it."""
+    try:
+        await rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
+    except RpcError as error:
+        return error
+    return None
 
 
 async def _fee(rpc: Rpc) -> int:
