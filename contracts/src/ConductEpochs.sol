@@ -61,7 +61,10 @@ contract ConductEpochs is IConductEpochs, Succession, EIP712 {
         address[] memory initial,
         uint8 threshold
     ) AccessManaged(governance) EIP712("warmline ConductEpochs", "1") {
-        if (window == 0 || window > epoch || epoch > 366 days) revert TimesOutOfRange(epoch, window);
+        if (window == 0 || window > epoch || epoch > 366 days) {
+            revert TimesOutOfRange(epoch, window);
+        }
+        if (registry == address(0)) revert ZeroAddress();
         (REGISTRY, GENESIS, EPOCH, WINDOW) = (registry, uint64(block.timestamp), epoch, window);
         _setCollectors(initial, threshold);
     }
@@ -172,7 +175,7 @@ contract ConductEpochs is IConductEpochs, Succession, EIP712 {
     /// @dev Makes a post that stands by now the settled one; the root that stands.
     function _settle(Head memory head) private returns (bytes32 root) {
         if (_isPending(head)) revert WindowOpen(head.standsAt);
-        if (head.standsAt == 0) return _settledRoot;
+        if (!_stands(head)) return _settledRoot;
         root = _lastRoot;
         (head.settledEpoch, _settledRoot) = (head.lastEpoch, root);
     }
@@ -183,10 +186,11 @@ contract ConductEpochs is IConductEpochs, Succession, EIP712 {
         if (threshold > named.length || 2 * uint256(threshold) <= named.length) {
             revert ThresholdOutOfRange(threshold, named.length);
         }
-        for (uint256 i; i < _collectors.length; ++i) {
-            _isCollector[_collectors[i]] = false;
+        address[] memory former = _collectors;
+        for (uint256 i; i < former.length; ++i) {
+            _isCollector[former[i]] = false;
         }
-        address last;
+        address last = address(0);
         for (uint256 i; i < named.length; ++i) {
             if (named[i] <= last) revert BadCollectors();
             last = named[i];
@@ -220,7 +224,7 @@ contract ConductEpochs is IConductEpochs, Succession, EIP712 {
         if (signers.length < threshold || signers.length != signatures.length) {
             revert TooFewSignatures(signers.length, signatures.length, threshold);
         }
-        address last;
+        address last = address(0);
         for (uint256 i; i < signers.length; ++i) {
             address signer = signers[i];
             if (signer <= last) revert NotAscending(signer);

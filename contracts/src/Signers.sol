@@ -10,6 +10,8 @@ library Signers {
     /// plain signature first: nobody can make one that recovers to a contract's address, and an account with a key
     /// that lent itself code (EIP-7702) still speaks by that key.
     function signed(address signer, bytes32 digest, bytes calldata signature) internal view returns (bool) {
+        // The third value only says more about a fault.
+        // slither-disable-next-line unused-return
         (address recovered, ECDSA.RecoverError fault,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (fault == ECDSA.RecoverError.NoError && recovered == signer) return true;
         return signer.code.length != 0

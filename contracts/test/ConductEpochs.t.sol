@@ -65,6 +65,11 @@ contract ConductEpochsTest is Test {
         _deploy(366 days, 366 days, 3);
     }
 
+    function testConstructorZeroAddress() public {
+        vm.expectRevert(abi.encodeWithSelector(IConductEpochs.ZeroAddress.selector));
+        new ConductEpochs(address(governance), address(0), 7 days, 3 days, collectors, 3);
+    }
+
     // --- setCollectors ---
 
     function testSetCollectorsSuccess() public {

@@ -23,6 +23,9 @@ interface IConductEpochs {
     /// @notice The window must last and not be longer than the epoch, and the epoch no longer than a year.
     error TimesOutOfRange(uint64 epoch, uint64 window);
 
+    /// @notice There is no registry at zero.
+    error ZeroAddress();
+
     /// @notice Collectors come in ascending order, each once, 1 to `MAX_COLLECTORS`, none zero.
     error BadCollectors();
 
@@ -95,9 +98,9 @@ interface IConductEpochs {
     event EpochVetoed(uint64 indexed epoch, bytes32 root, address indexed by);
 
     /// @notice Names the collectors, all of them anew. Governance only.
-    /// @param collectors ascending; keys or contract wallets
+    /// @param named ascending; keys or contract wallets
     /// @param threshold how many of them must sign
-    function setCollectors(address[] calldata collectors, uint8 threshold) external;
+    function setCollectors(address[] calldata named, uint8 threshold) external;
 
     /// @notice Grants the vouchers of the caller, an issuer in good standing, for an epoch that is not over. Once.
     function grantVouchers(uint64 epoch, uint32 count, bytes32 keyRoot) external;
