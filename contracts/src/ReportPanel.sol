@@ -10,6 +10,8 @@ import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessMana
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
+// No cast loses anything: times fit 40 bits for 34 thousand years, and there are 200 panellists at most.
+// forge-lint: disable-next-item(unsafe-typecast)
 /// @title How reports are decided: see IReportPanel.
 contract ReportPanel is IReportPanel, Succession, Coin, ReentrancyGuardTransient {
     /// @inheritdoc IReportPanel
@@ -400,6 +402,8 @@ contract ReportPanel is IReportPanel, Succession, Coin, ReentrancyGuardTransient
         uint256[] memory moved = new uint256[](left); // 0: not moved, else place + 1
         uint256 filled;
         while (left != 0 && filled < wanted) {
+            // The hash is of a block that nobody had made when it was chosen (see `summon`).
+            // slither-disable-next-line weak-prng
             uint256 pick = uint256(keccak256(abi.encode(seed, left))) % left;
             --left;
             address candidate = _list[moved[pick] == 0 ? pick : moved[pick] - 1];
@@ -419,20 +423,23 @@ contract ReportPanel is IReportPanel, Succession, Coin, ReentrancyGuardTransient
     function _isNeutral(address panellist, address filer, address respondent) private view returns (bool) {
         Panellist memory entry = _panellists[panellist];
         if (entry.place == 0 || panellist == filer || panellist == respondent) return false;
+        // slither-disable-next-line calls-loop
         if (_BOND.sponsoredBy(respondent, panellist) != 0) return false;
         address house = entry.organisation;
         if (house == address(0)) return true;
         if (house == filer || house == respondent || house == _advocates[filer].organisation) return false;
+        // slither-disable-next-line calls-loop
         return _BOND.sponsoredBy(respondent, house) == 0;
     }
 
     function _outcome(bytes32 reportId, uint8 panel, uint256 seats) private view returns (Ruling) {
-        uint256[6] memory votes; // by ruling
+        // slither-disable-next-line uninitialized-local
+        uint256[6] memory votes; // by ruling; zeros
         address[] memory seated = _seats[reportId][panel];
         for (uint256 i; i < seats; ++i) {
             ++votes[uint256(_votes[reportId][panel][seated[i]].ruling)];
         }
-        uint256 atLeast;
+        uint256 atLeast = 0;
         for (uint256 severity = uint256(Ruling.Barred); severity > uint256(Ruling.Dismissed); --severity) {
             atLeast += votes[severity];
             if (atLeast * 2 > seats) return Ruling(severity);
@@ -461,8 +468,9 @@ contract ReportPanel is IReportPanel, Succession, Coin, ReentrancyGuardTransient
         }
         uint40 until = _settleSuspension(report, ruling);
         uint16 part = ruling == Ruling.Barred ? BAR_SLASH : ruling == Ruling.Suspended ? SUSPENSION_SLASH : 0;
-        uint256 slashed;
+        uint256 slashed = 0;
         // The bond was deployed for this contract and calls nobody.
+        // slither-disable-next-line reentrancy-events
         if (part != 0 && block.timestamp < report.ends) slashed = _BOND.slash(respondent, reportId, part);
         emit ReportClosed(reportId, respondent, ruling, until, slashed);
         _BOND.release(respondent, report.lockRound);
@@ -491,6 +499,7 @@ contract ReportPanel is IReportPanel, Succession, Coin, ReentrancyGuardTransient
         uint40 from = report.suspendedFrom;
         if (from == 0 && ruling < Ruling.Suspended) return 0;
         Suspension memory entry = _suspensions[report.respondent];
+        // slither-disable-next-line incorrect-equality
         if (from != 0 && --entry.holders == 0) entry.provisionalUntil = 0;
         if (ruling >= Ruling.Suspended) {
             if (from == 0) from = uint40(block.timestamp);

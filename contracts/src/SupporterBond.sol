@@ -9,6 +9,8 @@ import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessMana
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
+// No cast loses anything: a bond takes no more than 2^96 - 1 shares in all, and no amount is larger than its shares.
+// forge-lint: disable-next-item(unsafe-typecast)
 /// @title What supporters put down: see ISupporterBond.
 contract SupporterBond is ISupporterBond, Intake, Coin, ReentrancyGuardTransient {
     /// @inheritdoc ISupporterBond

@@ -99,6 +99,7 @@ contract PanelActors is Test {
         address[] memory seats = PANEL.seatsOf(id, panel);
         uint8 vote = uint8(bound(ruling, 1, 5));
         for (uint256 i; i < seats.length; ++i) {
+            // forge-lint: disable-next-line(incorrect-shift)
             if (who & (1 << i) == 0) continue;
             bytes32 hash = PANEL.voteHash(id, panel, seats[i], IReportPanel.Ruling(vote), 0);
             if (_on(seats[i], 0, abi.encodeCall(PANEL.commitVote, (id, hash)))) {
@@ -113,6 +114,7 @@ contract PanelActors is Test {
         address[] memory seats = PANEL.seatsOf(id, panel);
         for (uint256 i; i < seats.length; ++i) {
             IReportPanel.Ruling vote = IReportPanel.Ruling(_votes[id][panel][seats[i]]);
+            // forge-lint: disable-next-line(incorrect-shift)
             if (silent & (8 << i) == 0) _on(seats[i], 0, abi.encodeCall(PANEL.revealVote, (id, vote, 0)));
         }
         _on(address(this), 0, abi.encodeCall(PANEL.tally, (id)));

@@ -30,6 +30,7 @@ contract GreedyFiler {
     }
 
     receive() external payable {
+        // forge-lint: disable-next-line(unchecked-call)
         (, refusal) = address(PANEL).call(abi.encodeCall(PANEL.collect, (address(this))));
     }
 }
@@ -49,6 +50,7 @@ contract ReportPanelTest is Court {
         assert(panel.LONGEST_PATH() == 50 days && panel.FILING_BOND() == STAKE);
         assert(bond.EXIT_DELAY() > panel.LONGEST_PATH());
         assert(panel.SEATS() == 3 && panel.APPEAL_SEATS() == 5 && panel.MAX_PANELLISTS() == 200);
+        assert(panel.QUOTA_PERIOD() == 30 days);
         IReportPanel.Terms memory spans = panel.terms();
         assert(keccak256(abi.encode(spans)) == keccak256(abi.encode(_terms())));
     }

@@ -177,6 +177,7 @@ contract BondActors is Test {
     function _put(uint256 who, uint256 whom, uint256 amount) private {
         if (address(TOKEN) != address(0)) {
             TOKEN.mint(someone(who), amount);
+            // forge-lint: disable-next-line(unsafe-typecast)
             _act(someone(who), 0, abi.encodeCall(TARGET.bondTokens, (someone(whom), uint96(amount))));
         } else if (someone(who) == someone(whom)) {
             _act(someone(who), amount, abi.encodeCall(TARGET.bond, ()));

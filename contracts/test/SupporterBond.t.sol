@@ -41,7 +41,8 @@ contract SupporterBondTest is Test {
 
     function testConstructorSuccess() public {
         assert(target.EXIT_DELAY() == DELAY && target.PANEL() == PANEL && target.COMMONS() == COMMONS);
-        assert(target.TOKEN() == address(0) && target.QUOTA_UNIT() == UNIT);
+        assert(target.TOKEN() == address(0) && target.QUOTA_UNIT() == UNIT && target.MAX_QUOTA() == 64);
+        assert(target.MAX_LOCK() == 60 days && target.MAX_SLASH() == 5_000 && target.SLASH_PERIOD() == 90 days);
         assert(_deploy(address(0), address(0), 1).COMMONS() == ASHES);
         assert(_deploy(address(token), COMMONS, 365 days).EXIT_DELAY() == target.MAX_EXIT_DELAY());
     }
@@ -615,6 +616,7 @@ contract SupporterBondTest is Test {
             _lock(1 days);
         }
         for (uint256 i; i < reports; ++i) {
+            // forge-lint: disable-next-line(unsafe-typecast)
             _expectLock(now64() + 1 days, 1, uint32(reports - i));
             _release(1);
         }
@@ -660,8 +662,10 @@ contract SupporterBondTest is Test {
         uint256 sponsored = target.sponsoredBy(SUPPORTER, SPONSOR);
         assert(own + sponsored == target.stakeOf(SUPPORTER) - 1); // one wei is between the two
         vm.prank(SUPPORTER);
+        // forge-lint: disable-next-line(unsafe-typecast)
         uint256 first = target.queueExit(uint128(own));
         vm.prank(SUPPORTER);
+        // forge-lint: disable-next-line(unsafe-typecast)
         uint256 second = target.queueSponsoredExit(SUPPORTER, SPONSOR, uint128(sponsored));
         vm.warp(block.timestamp + DELAY);
         target.claim(first);
