@@ -42,7 +42,7 @@ contract SupporterBondTest is Test {
     function testConstructorSuccess() public {
         assert(target.EXIT_DELAY() == DELAY && target.PANEL() == PANEL && target.COMMONS() == COMMONS);
         assert(target.TOKEN() == address(0) && target.QUOTA_UNIT() == UNIT && target.MAX_QUOTA() == 64);
-        assert(target.MAX_LOCK() == 60 days && target.MAX_SLASH() == 5_000 && target.SLASH_PERIOD() == 90 days);
+        assert(target.MAX_LOCK() == 60 days && target.MAX_SLASH() == 5000 && target.SLASH_PERIOD() == 90 days);
         assert(_deploy(address(0), address(0), 1).COMMONS() == ASHES);
         assert(_deploy(address(token), COMMONS, 365 days).EXIT_DELAY() == target.MAX_EXIT_DELAY());
     }

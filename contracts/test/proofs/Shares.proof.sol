@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 import { Shares } from "../../src/Shares.sol";
 
 /// @notice What halmos proves for every input (tools/prove). No solver divides words of 96 bits symbolically, so what
-/// divides is proven for every pool of up to 31 shares, and the rest at full width; the fuzz
-/// tests and invariants try the whole width of all.
+/// divides is proven for every pool of up to 31 shares, and the rest at full width; test/Shares.t.sol tries
+/// `covering` for every small pool, and all of it at random for the whole width.
 contract SharesProof {
     modifier pool(uint8 supply, uint8 lost) {
         if (supply <= 31 && (lost < supply || (supply == 0 && lost == 0))) _;
@@ -47,20 +47,6 @@ contract SharesProof {
         assert(more >= amount);
         uint256 lostThen = uint256(lost) + more - amount;
         if (more != 0) assert(Shares.worth(more, supply + more, lostThen) <= amount);
-    }
-
-    /// @notice The shares that cover an amount are worth exactly that, and are there if the amount is.
-    function check_coveringIsExact(uint8 held, uint8 amount, uint8 supply, uint8 lost)
-        external
-        pure
-        pool(supply, lost)
-    {
-        if (supply == 0 || held > supply || amount > Shares.worth(held, supply, lost)) {
-            return;
-        }
-        uint256 part = Shares.covering(amount, supply, lost);
-        assert(part <= held);
-        assert(Shares.worth(part, supply, lost) == amount);
     }
 
     /// @notice The books of a pool stay possible when a part is paid out: never less lost than nothing, and something
