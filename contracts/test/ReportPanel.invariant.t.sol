@@ -313,6 +313,19 @@ contract ReportPanelInvariantTest is Court {
         }
     }
 
+    /// @notice What a report is can be rebuilt from events.
+    function invariant_reportsFollowFromEvents() public view {
+        for (uint256 k; k < actors.count(); ++k) {
+            IReportPanel.Report memory report = panel.reportOf(actors.ids(k));
+            (address filer, address respondent,, uint64 ends, bool closed, IReportPanel.Ruling ruling) =
+                actors.known(actors.ids(k));
+            vm.assertTrue(report.filer == filer && report.respondent == respondent, "whose, against whom");
+            vm.assertTrue(report.ends == ends, "until when");
+            vm.assertTrue((report.phase == IReportPanel.Phase.Closed) == closed, "whether it is over");
+            vm.assertTrue(!closed || report.ruling == ruling, "with what ruling");
+        }
+    }
+
     /// @notice Claims are held only while a report is open, and a lock counts exactly those.
     function invariant_locksAreHeldByOpenReports() public view {
         for (uint256 i; i < actors.PEOPLE(); ++i) {

@@ -5,7 +5,7 @@ import { Shares } from "../../src/Shares.sol";
 
 /// @notice What halmos proves for every input (tools/prove). No solver divides words of 96 bits symbolically, so what
 /// divides is proven for every pool of up to 31 shares, and the rest at full width; test/Shares.t.sol tries
-/// `covering` for every small pool, and all of it at random for the whole width.
+/// every rule, also those of `minted` and `covering`, for all small pools, and at random for the whole width.
 contract SharesProof {
     modifier pool(uint8 supply, uint8 lost) {
         if (supply <= 31 && (lost < supply || (supply == 0 && lost == 0))) _;
@@ -35,18 +35,6 @@ contract SharesProof {
     /// @notice The last one out takes the pool to exactly zero.
     function check_allSharesAreTheWholePool(uint8 supply, uint8 lost) external pure pool(supply, lost) {
         if (supply != 0) assert(Shares.worth(supply, supply, lost) == uint256(supply) - lost);
-    }
-
-    /// @notice Coin that is put in is never worth more than it was: what was lost before cannot be shifted on others.
-    function check_puttingInGainsNothing(uint8 amount, uint8 supply, uint8 lost)
-        external
-        pure
-        pool(supply, lost)
-    {
-        uint256 more = Shares.minted(amount, supply, lost);
-        assert(more >= amount);
-        uint256 lostThen = uint256(lost) + more - amount;
-        if (more != 0) assert(Shares.worth(more, supply + more, lostThen) <= amount);
     }
 
     /// @notice The books of a pool stay possible when a part is paid out: never less lost than nothing, and something
