@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Succession } from "./Succession.sol";
 import { IDelegateRegistry } from "./interfaces/IDelegateRegistry.sol";
+import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 
 /// @title Which Ed25519 keys speak for a wallet: see IDelegateRegistry.
-contract DelegateRegistry is IDelegateRegistry {
+contract DelegateRegistry is IDelegateRegistry, Succession {
     /// @inheritdoc IDelegateRegistry
     uint64 public constant MAX_DELEGATION = 366 days;
     /// @inheritdoc IDelegateRegistry
@@ -24,6 +26,9 @@ contract DelegateRegistry is IDelegateRegistry {
 
     mapping(address wallet => Wallet) private _wallets;
     mapping(address wallet => mapping(bytes32 key => Delegate)) private _delegates;
+
+    /// @param governance who may announce a successor, and nothing else
+    constructor(address governance) AccessManaged(governance) { }
 
     /// @inheritdoc IDelegateRegistry
     function setDelegate(bytes32 key, uint64 until) external {

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { CredentialRegistry } from "../src/CredentialRegistry.sol";
 import { ICredentialRegistry } from "../src/interfaces/ICredentialRegistry.sol";
+import { IIntake } from "../src/interfaces/IIntake.sol";
 import { Test } from "./support/Test.sol";
 import { Vm } from "./support/Vm.sol";
 import { AccessManager } from "@openzeppelin/contracts/access/manager/AccessManager.sol";
@@ -21,6 +22,8 @@ contract RegistryActors is Test {
     uint256 public constant TYPES = 2;
 
     mapping(address issuer => bool) public admitted;
+    mapping(address issuer => uint64) public sunsetAt;
+    mapping(address issuer => uint64) public suspendedUntil;
     mapping(bytes32 typeId => address) public steward;
     mapping(bytes32 typeId => mapping(address issuer => bool)) public recognised;
     mapping(address issuer => mapping(address holder => mapping(bytes32 typeId => Known))) public known;
@@ -53,6 +56,22 @@ contract RegistryActors is Test {
 
     function removeIssuer(uint256 i) external {
         if (i % 4 == 0) _act(address(this), abi.encodeCall(REGISTRY.removeIssuer, (issuerAt(i))));
+    }
+
+    function sunsetIssuer(uint256 i, bool byItself) external {
+        if (i % 4 != 0) return;
+        if (byItself) _act(issuerAt(i), abi.encodeCall(REGISTRY.resign, ()));
+        else _act(address(this), abi.encodeCall(REGISTRY.sunsetIssuer, (issuerAt(i))));
+    }
+
+    function suspendIssuer(uint256 i, uint32 time) external {
+        _act(address(this), abi.encodeCall(REGISTRY.suspendIssuer, (issuerAt(i), now64() + time % 100 days)));
+    }
+
+    function pauseIntake(uint256 rare, uint32 time) external {
+        if (rare % 4 == 0) {
+            _act(address(this), abi.encodeCall(REGISTRY.pauseIntake, (now64() + time % 8 days)));
+        }
     }
 
     function registerType(uint256 i, uint256 t) external {
@@ -95,8 +114,13 @@ contract RegistryActors is Test {
 
     function expectedFrom(address issuer, address holder, bytes32 typeId) public view returns (bool) {
         Known memory it = known[issuer][holder][typeId];
-        return admitted[steward[typeId]] && admitted[issuer] && it.active && block.timestamp < it.until
+        return stands(steward[typeId]) && stands(issuer) && it.active && block.timestamp < it.until
+            && block.timestamp >= suspendedUntil[issuer]
             && (issuer == steward[typeId] || recognised[typeId][issuer]);
+    }
+
+    function stands(address issuer) public view returns (bool) {
+        return admitted[issuer] && (sunsetAt[issuer] == 0 || block.timestamp < sunsetAt[issuer]);
     }
 
     function expected(address holder, bytes32 typeId) external view returns (bool) {
@@ -121,7 +145,15 @@ contract RegistryActors is Test {
     function _fold(Vm.Log memory log) private {
         bytes32 kind = log.topics[0];
         if (kind == ICredentialRegistry.IssuerAdmitted.selector) {
-            admitted[_address(log.topics[1])] = true;
+            address issuer = _address(log.topics[1]);
+            _forget(issuer); // also what a sunset ended
+            (admitted[issuer], sunsetAt[issuer], suspendedUntil[issuer]) = (true, 0, 0);
+        } else if (kind == ICredentialRegistry.IssuerSunset.selector) {
+            sunsetAt[_address(log.topics[1])] = abi.decode(log.data, (uint64));
+        } else if (kind == ICredentialRegistry.IssuerSuspended.selector) {
+            suspendedUntil[_address(log.topics[1])] = abi.decode(log.data, (uint64));
+        } else if (kind == IIntake.IntakePaused.selector) {
+            return;
         } else if (kind == ICredentialRegistry.IssuerRemoved.selector) {
             _forget(_address(log.topics[1]));
         } else if (kind == ICredentialRegistry.TypeRegistered.selector) {
@@ -192,6 +224,8 @@ contract CredentialRegistryInvariantTest is Test {
                 }
                 for (uint256 i; i < actors.ISSUERS(); ++i) {
                     address issuer = actors.issuerAt(i);
+                    (bool admitted,) = registry.issuerOf(issuer);
+                    vm.assertTrue(admitted == actors.stands(issuer), "issuerOf follows from events");
                     vm.assertTrue(
                         registry.isValidFrom(issuer, holder, typeId)
                             == actors.expectedFrom(issuer, holder, typeId),

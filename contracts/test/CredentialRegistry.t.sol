@@ -164,6 +164,249 @@ contract CredentialRegistryTest is Test {
         registry.removeIssuer(issuer);
     }
 
+    // --- sunsetIssuer ---
+
+    function testSunsetIssuerSuccess() public {
+        _issue(until);
+        uint64 end = now64() + registry.SUNSET();
+        vm.expectEmit(address(registry));
+        emit ICredentialRegistry.IssuerSunset(issuer, end);
+        registry.sunsetIssuer(issuer);
+        (uint64 sunsetAt,) = registry.issuerDates(issuer);
+        assert(sunsetAt == end && !registry.mayIssue(issuer));
+        vm.warp(end - 1);
+        (bool admitted,) = registry.issuerOf(issuer);
+        assert(admitted && registry.isValid(HOLDER, TYPE));
+        vm.warp(end);
+        (admitted,) = registry.issuerOf(issuer);
+        assert(!admitted && !registry.isValid(HOLDER, TYPE) && !registry.isValidFrom(issuer, HOLDER, TYPE));
+    }
+
+    function testSunsetIssuerSuccessTypeEndsForAll() public {
+        _recognise();
+        registry.sunsetIssuer(issuer);
+        vm.prank(OTHER); // who was recognised issues on, as long as the steward stands
+        registry.issue(HOLDER, TYPE, until);
+        assert(registry.isValid(HOLDER, TYPE));
+        vm.warp(now64() + registry.SUNSET());
+        assert(!registry.isValid(HOLDER, TYPE));
+    }
+
+    function testSunsetIssuerSuccessAdmittedAnewLater() public {
+        _issue(until);
+        registry.sunsetIssuer(issuer);
+        vm.warp(now64() + registry.SUNSET());
+        registry.admitIssuer(issuer, WHO);
+        assert(registry.mayIssue(issuer) && !registry.isValid(HOLDER, TYPE)); // a new term
+        _issue(until);
+        assert(registry.isValid(HOLDER, TYPE));
+    }
+
+    function testSunsetIssuerSuccessThenRemovedForCause() public {
+        _issue(until);
+        registry.sunsetIssuer(issuer);
+        registry.removeIssuer(issuer);
+        assert(!registry.isValid(HOLDER, TYPE));
+    }
+
+    function testSunsetIssuerAlreadyAdmittedWhileLeaving() public {
+        registry.sunsetIssuer(issuer);
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.AlreadyAdmitted.selector, issuer));
+        registry.admitIssuer(issuer, WHO);
+    }
+
+    function testSunsetIssuerLeaving() public {
+        registry.sunsetIssuer(issuer);
+        uint64 end = now64() + registry.SUNSET();
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.Leaving.selector, issuer, end));
+        registry.sunsetIssuer(issuer);
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.Leaving.selector, issuer, end));
+        _issue(until);
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.Leaving.selector, issuer, end));
+        vm.prank(issuer);
+        registry.registerType(TYPE_2, DOCUMENT);
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.Leaving.selector, issuer, end));
+        _recognise();
+    }
+
+    function testSunsetIssuerNotAdmitted() public {
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotAdmitted.selector, STRANGER));
+        registry.sunsetIssuer(STRANGER);
+        registry.sunsetIssuer(issuer);
+        vm.warp(now64() + registry.SUNSET());
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotAdmitted.selector, issuer));
+        registry.removeIssuer(issuer);
+    }
+
+    function testSunsetIssuerUnauthorized() public {
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, OTHER));
+        vm.prank(OTHER);
+        registry.sunsetIssuer(issuer);
+    }
+
+    function testFuzzSunsetIssuerSuccess(uint64 wait) public {
+        wait = uint64(bound(wait, 0, 60 days));
+        _issue(until);
+        registry.sunsetIssuer(issuer);
+        vm.warp(now64() + wait);
+        assert(registry.isValid(HOLDER, TYPE) == (wait < registry.SUNSET()));
+    }
+
+    function testFuzzSunsetIssuerUnauthorized(address caller) public {
+        vm.assume(caller != address(this));
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, caller));
+        vm.prank(caller);
+        registry.sunsetIssuer(issuer);
+    }
+
+    // --- resign ---
+
+    function testResignSuccess() public {
+        vm.expectEmit(address(registry));
+        emit ICredentialRegistry.IssuerSunset(OTHER, now64() + registry.SUNSET());
+        vm.prank(OTHER);
+        registry.resign();
+        assert(!registry.mayIssue(OTHER));
+    }
+
+    function testResignNotAdmitted() public {
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotAdmitted.selector, STRANGER));
+        vm.prank(STRANGER);
+        registry.resign();
+    }
+
+    function testResignLeaving() public {
+        vm.prank(OTHER);
+        registry.resign();
+        uint64 end = now64() + registry.SUNSET();
+        vm.warp(now64() + 1); // the date cannot be moved
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.Leaving.selector, OTHER, end));
+        vm.prank(OTHER);
+        registry.resign();
+    }
+
+    function testFuzzResignSuccess(address who) public {
+        vm.assume(who != address(0) && who != issuer && who != OTHER);
+        _admitAndRecognise(who);
+        vm.prank(who);
+        registry.issue(HOLDER, TYPE, until);
+        vm.prank(who);
+        registry.resign();
+        assert(registry.isValid(HOLDER, TYPE) && !registry.mayIssue(who));
+        vm.warp(now64() + registry.SUNSET());
+        assert(!registry.isValid(HOLDER, TYPE));
+    }
+
+    function testFuzzResignNotAdmitted(address caller) public {
+        vm.assume(caller != issuer && caller != OTHER);
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotAdmitted.selector, caller));
+        vm.prank(caller);
+        registry.resign();
+    }
+
+    // --- suspendIssuer ---
+
+    function testSuspendIssuerSuccess() public {
+        _issue(until);
+        uint64 end = now64() + 10 days;
+        vm.expectEmit(address(registry));
+        emit ICredentialRegistry.IssuerSuspended(issuer, end);
+        registry.suspendIssuer(issuer, end);
+        (, uint64 suspendedUntil) = registry.issuerDates(issuer);
+        assert(suspendedUntil == end && !registry.mayIssue(issuer) && !registry.isValid(HOLDER, TYPE));
+        vm.warp(end);
+        assert(registry.mayIssue(issuer) && registry.isValid(HOLDER, TYPE)); // by itself
+    }
+
+    function testSuspendIssuerSuccessLifted() public {
+        _issue(until);
+        registry.suspendIssuer(issuer, now64() + 10 days);
+        registry.suspendIssuer(issuer, 0);
+        assert(registry.mayIssue(issuer) && registry.isValid(HOLDER, TYPE));
+    }
+
+    function testSuspendIssuerSuccessOthersCountOn() public {
+        _recognise();
+        vm.prank(OTHER);
+        registry.issue(HOLDER, TYPE, until);
+        registry.suspendIssuer(issuer, now64() + 10 days); // the steward
+        assert(registry.isValid(HOLDER, TYPE));
+        vm.prank(OTHER);
+        registry.issue(STRANGER, TYPE, until);
+        assert(registry.isValid(STRANGER, TYPE));
+    }
+
+    function testSuspendIssuerSuccessStillRevokes() public {
+        _recognise();
+        _issue(until);
+        registry.suspendIssuer(issuer, now64() + 10 days);
+        _revoke(9);
+        vm.prank(issuer);
+        registry.withdrawRecognition(TYPE, OTHER);
+    }
+
+    function testSuspendIssuerSuspended() public {
+        uint64 end = now64() + 10 days;
+        bytes memory signature = _offer(ISSUER_KEY, until, until);
+        registry.suspendIssuer(issuer, end);
+        bytes memory refusal = abi.encodeWithSelector(ICredentialRegistry.Suspended.selector, issuer, end);
+        vm.expectRevert(refusal);
+        _issue(until);
+        vm.expectRevert(refusal);
+        registry.issueBySignature(issuer, HOLDER, TYPE, until, until, signature);
+        vm.expectRevert(refusal);
+        vm.prank(issuer);
+        registry.registerType(TYPE_2, DOCUMENT);
+        vm.expectRevert(refusal);
+        _recognise();
+    }
+
+    function testSuspendIssuerSuspensionOutOfRange() public {
+        uint64 latest = now64() + registry.MAX_SUSPENSION();
+        vm.expectRevert(
+            abi.encodeWithSelector(ICredentialRegistry.SuspensionOutOfRange.selector, latest + 1, latest)
+        );
+        registry.suspendIssuer(issuer, latest + 1);
+        registry.suspendIssuer(issuer, latest);
+    }
+
+    function testSuspendIssuerNotAdmitted() public {
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotAdmitted.selector, STRANGER));
+        registry.suspendIssuer(STRANGER, until);
+    }
+
+    function testSuspendIssuerUnauthorized() public {
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, OTHER));
+        vm.prank(OTHER);
+        registry.suspendIssuer(issuer, until);
+    }
+
+    function testFuzzSuspendIssuerSuccess(uint64 end, uint64 wait) public {
+        _issue(until);
+        end = uint64(bound(end, 0, now64() + registry.MAX_SUSPENSION()));
+        wait = uint64(bound(wait, 0, 120 days));
+        registry.suspendIssuer(issuer, end);
+        vm.warp(now64() + wait);
+        assert(registry.isValid(HOLDER, TYPE) == (now64() >= end));
+        assert(registry.mayIssue(issuer) == (now64() >= end));
+    }
+
+    function testFuzzSuspendIssuerSuspensionOutOfRange(uint64 end) public {
+        uint64 latest = now64() + registry.MAX_SUSPENSION();
+        end = uint64(bound(end, latest + 1, type(uint64).max));
+        vm.expectRevert(
+            abi.encodeWithSelector(ICredentialRegistry.SuspensionOutOfRange.selector, end, latest)
+        );
+        registry.suspendIssuer(issuer, end);
+    }
+
+    function testFuzzSuspendIssuerUnauthorized(address caller) public {
+        vm.assume(caller != address(this));
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, caller));
+        vm.prank(caller);
+        registry.suspendIssuer(issuer, 0);
+    }
+
     // --- registerType ---
 
     function testRegisterTypeSuccess() public {
@@ -211,6 +454,31 @@ contract CredentialRegistryTest is Test {
         vm.prank(OTHER);
         registry.issue(HOLDER, TYPE, until);
         assert(registry.isValid(HOLDER, TYPE));
+    }
+
+    function testRecogniseSuccessScopeIsOneType() public {
+        vm.prank(issuer);
+        registry.registerType(TYPE_2, DOCUMENT_2);
+        _recognise();
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotRecognised.selector, TYPE_2, OTHER));
+        vm.prank(OTHER);
+        registry.issue(HOLDER, TYPE_2, until);
+    }
+
+    function testRecogniseSuccessBothWaysIsNoCycle() public {
+        address third = person(5);
+        registry.admitIssuer(third, 0);
+        vm.prank(OTHER);
+        registry.registerType(TYPE_2, DOCUMENT_2);
+        _recognise();
+        vm.prank(OTHER);
+        registry.recognise(TYPE_2, issuer);
+        vm.prank(OTHER);
+        registry.recognise(TYPE_2, third);
+        // OTHER may issue TYPE and trusts third for TYPE_2: nothing follows from that for third and TYPE.
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.NotRecognised.selector, TYPE, third));
+        vm.prank(third);
+        registry.issue(HOLDER, TYPE, until);
     }
 
     function testRecogniseNotSteward() public {
@@ -439,6 +707,14 @@ contract CredentialRegistryTest is Test {
         registry.issue(HOLDER, TYPE, until);
     }
 
+    function testIssueSuccessRenews() public {
+        _issue(until);
+        vm.warp(until - 1 days);
+        _issue(until + 300 days);
+        vm.warp(until + 1);
+        assert(registry.isValid(HOLDER, TYPE));
+    }
+
     // --- issueBatch ---
 
     function testIssueBatchSuccess() public {
@@ -509,6 +785,21 @@ contract CredentialRegistryTest is Test {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(7, digest);
         registry.issueBySignature(wallet, HOLDER, TYPE, until, until, abi.encode(r, s, v));
         assert(registry.isValidFrom(wallet, HOLDER, TYPE));
+    }
+
+    function testIssueBySignatureSuccessKeyThatLentItselfCode() public {
+        bytes memory signature = _offer(ISSUER_KEY, until, until);
+        vm.etch(issuer, hex"ef0100000000000000000000000000000000000000dead"); // EIP-7702
+        registry.issueBySignature(issuer, HOLDER, TYPE, until, until, signature);
+        assert(registry.isValid(HOLDER, TYPE));
+    }
+
+    function testIssueBySignatureBadSignatureContractWallet() public {
+        address wallet = address(new SigningWallet(vm.addr(7)));
+        _admitAndRecognise(wallet);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(8, registry.offerDigest(wallet, HOLDER, TYPE, until, until));
+        vm.expectRevert(abi.encodeWithSelector(ICredentialRegistry.BadSignature.selector, wallet));
+        registry.issueBySignature(wallet, HOLDER, TYPE, until, until, abi.encode(r, s, v));
     }
 
     function testIssueBySignatureOfferExpired() public {

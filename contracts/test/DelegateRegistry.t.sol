@@ -12,7 +12,7 @@ contract DelegateRegistryTest is Test {
 
     function setUp() public {
         vm.warp(1_800_000_000);
-        registry = new DelegateRegistry();
+        registry = new DelegateRegistry(address(this));
     }
 
     function testSetDelegateSuccess() public {

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
-from support.chain import PATIENCE_S, Actors, find_anvil, followed, until
-from warmline.chain.artefact import artefact
+from support.chain import PATIENCE_S, Actors, find_anvil, followed, open_anvil, until
+from warmline.chain import deployer
 from warmline.chain.contracts import Call, Contracts, type_id_of
+from warmline.chain.devchain import dev_terms
 from warmline.chain.events import unhex
-from warmline.chain.manifest import Deployed, Manifest
-from warmline.chain.provider import Rpc, open_rpc
+from warmline.chain.manifest import Manifest
+from warmline.chain.plans import dev_plan
+from warmline.chain.provider import Rpc
 from warmline.chain.source import ChainConfig, FollowedChain
-from warmline.chain.transactions import wait_receipt
 from warmline.chain.wallet import dev_wallet
+from warmline.env import run_in_thread
 
 ANVIL = find_anvil()
 TYPE = type_id_of("peer-supporter")
@@ -32,47 +28,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@asynccontextmanager
-async def anvil() -> AsyncIterator[Rpc]:
-    assert ANVIL is not None, "anvil must be installed where CI=true"
-    command = [ANVIL, "--port", "0", "--hardfork", "prague", "--order", "fifo"]
-    async with trio.open_nursery() as nursery:
-        child: trio.Process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE))
-        assert child.stdout is not None
-        seen = b""
-        with trio.fail_after(PATIENCE_S):
-            while b"Listening on " not in seen or not seen.endswith(b"\n"):
-                seen += await child.stdout.receive_some()
-        where = seen.partition(b"Listening on ")[2].split()[0].decode()
-        nursery.start_soon(_drain, child.stdout)
-        async with open_rpc(f"http://{where}") as rpc:
-            yield rpc
-        nursery.cancel_scope.cancel()
-
-
-async def _drain(stream: trio.abc.ReceiveStream) -> None:
-    while await stream.receive_some():
-        pass
-
-
-async def deploy(rpc: Rpc) -> Manifest:
-    governance = dev_wallet(0)
-    who = "0x" + governance.address.hex()
-    contracts: dict[str, Deployed] = {}
-    for name in ("AccessManager", "CredentialRegistry", "DelegateRegistry", "SupporterBond"):
-        arguments = {
-            "AccessManager": lambda: encode(["address"], [who]),
-            "CredentialRegistry": lambda: encode(["address"], ["0x" + contracts["AccessManager"].address.hex()]),
-            "DelegateRegistry": lambda: b"",
-            "SupporterBond": lambda: encode(["uint64"], [60]),
-        }[name]()
-        data = "0x" + (artefact(name).bytecode + arguments).hex()
-        sent = await rpc.call("eth_sendTransaction", {"from": who, "data": data, "gas": hex(6_000_000)})
-        await wait_receipt(rpc, unhex(sent), deadline_s=PATIENCE_S)
-        receipt = await rpc.call("eth_getTransactionReceipt", sent)
-        code = await rpc.call("eth_getCode", receipt["contractAddress"], "latest")
-        contracts[name] = Deployed(unhex(receipt["contractAddress"]), bytes(keccak(unhex(code))))
-    return Manifest(int(await rpc.call("eth_chainId"), 16), 1, contracts)
+async def deploy(rpc: Rpc, folder: Path) -> Manifest:
+    plan = dev_plan(dev_terms())
+    return await deployer.deploy(rpc, dev_wallet(0), plan, folder / "manifest.json", run_in_thread)
 
 
 def valid(chain: FollowedChain, who: bytes) -> bool:
@@ -92,8 +50,8 @@ async def at_head(chain: FollowedChain, rpc: Rpc) -> None:
 
 
 async def test_a_reorganisation_takes_back_what_it_drops(tmp_path: Path) -> None:
-    async with anvil() as rpc:
-        manifest = await deploy(rpc)
+    async with open_anvil() as rpc:
+        manifest = await deploy(rpc, tmp_path)
         act = Actors(rpc, Contracts(rpc, manifest))
         who, c = act.supporter.address, act.contracts
         settings = ChainConfig(rpc.url, manifest, confirmations=3, poll_s=0.05)
@@ -130,8 +88,8 @@ async def test_a_reorganisation_takes_back_what_it_drops(tmp_path: Path) -> None
 
 
 async def test_a_reorganisation_while_the_node_was_down_is_found(tmp_path: Path) -> None:
-    async with anvil() as rpc:
-        manifest = await deploy(rpc)
+    async with open_anvil() as rpc:
+        manifest = await deploy(rpc, tmp_path)
         act = Actors(rpc, Contracts(rpc, manifest))
         who = act.supporter.address
         settings = ChainConfig(rpc.url, manifest, confirmations=5, poll_s=0.05)
@@ -150,8 +108,8 @@ async def test_a_reorganisation_while_the_node_was_down_is_found(tmp_path: Path)
 
 
 async def test_deeper_than_finality_the_chain_is_read_again(tmp_path: Path) -> None:
-    async with anvil() as rpc:
-        manifest = await deploy(rpc)
+    async with open_anvil() as rpc:
+        manifest = await deploy(rpc, tmp_path)
         act = Actors(rpc, Contracts(rpc, manifest))
         who = act.supporter.address
         settings = ChainConfig(rpc.url, manifest, confirmations=1, poll_s=0.05)
@@ -169,8 +127,8 @@ async def test_a_transaction_that_another_one_overtakes_is_explained(tmp_path: P
     from warmline.chain import transactions
     from warmline.chain.errors import RpcError
 
-    async with anvil() as rpc:
-        manifest = await deploy(rpc)
+    async with open_anvil() as rpc:
+        manifest = await deploy(rpc, tmp_path)
         act = Actors(rpc, Contracts(rpc, manifest))
         call: Call = act.contracts.bond(5)
         first, second = [await transactions.plan(rpc, call, act.supporter.address) for _ in range(2)]

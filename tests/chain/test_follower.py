@@ -104,7 +104,11 @@ async def test_our_fold_agrees_with_the_contract_s_own_view(tmp_path: Path) -> N
             (act.other_issuer, c.issue(act.sponsor.address, OTHER, end)),
             (act.supporter, c.renounce(one, TYPE)),
             (act.issuer, c.issue(act.supporter.address, TYPE, end)),
+            (act.governance, c.suspend_issuer(one, end)),
+            (act.governance, c.suspend_issuer(one, 0)),
             (act.issuer, c.revoke(act.supporter.address, TYPE, "superseded")),
+            (act.other_issuer, c.resign()),
+            (act.governance, c.remove_issuer(two)),
         ]
         for wallet, call in steps:
             await act.do(wallet, call)

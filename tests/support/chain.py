@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -83,3 +85,27 @@ def find_anvil() -> str | None:
     root = Path(__file__).parents[2] / "contracts" / "node_modules" / "@foundry-rs"
     installed = sorted(root.glob("anvil-*/bin/anvil")) if root.is_dir() else []
     return os.environ.get("WARMLINE_ANVIL") or (str(installed[0]) if installed else shutil.which("anvil"))
+
+
+@asynccontextmanager
+async def open_anvil() -> AsyncIterator[Rpc]:
+    anvil = find_anvil()
+    assert anvil is not None, "anvil must be installed where CI=true"
+    command = [anvil, "--port", "0", "--hardfork", "prague", "--order", "fifo"]
+    async with trio.open_nursery() as nursery:
+        child: trio.Process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE))
+        assert child.stdout is not None
+        seen = b""
+        with trio.fail_after(PATIENCE_S):
+            while b"Listening on " not in seen or not seen.endswith(b"\n"):
+                seen += await child.stdout.receive_some()
+        where = seen.partition(b"Listening on ")[2].split()[0].decode()
+        nursery.start_soon(_drain, child.stdout)
+        async with open_rpc(f"http://{where}") as rpc:
+            yield rpc
+        nursery.cancel_scope.cancel()
+
+
+async def _drain(stream: trio.abc.ReceiveStream) -> None:
+    while await stream.receive_some():
+        pass

@@ -19,7 +19,13 @@ from warmline_protocol.records.standing_ledger import Bonded, CredentialIssued, 
 ADDRESS = b"\x11" * 20
 HOLDER, ISSUER, TYPE = b"\x22" * 20, b"\x33" * 20, b"\x44" * 32
 EXAMPLES = {"address": HOLDER, "bytes32": TYPE, "uint64": 1_800_000_000, "uint8": 9, "uint256": 7 * 10**18}
-NOT_STANDING: set[str] = set()
+NOT_STANDING = {
+    "IntakePaused(uint64)",
+    "SuccessorAnnounced(address,uint64)",
+    "BondLocked(address,uint64,uint32,uint32)",
+    "BondReleased(address,uint32,uint32)",
+    "Swept(address,uint256)",
+}
 """Events of the contracts that no standing depends on."""
 
 

@@ -23,9 +23,13 @@ from warmline_protocol.records.standing_ledger import (
     IssuerAdmitted,
     IssuerRecognised,
     IssuerRemoved,
+    IssuerSunset,
+    IssuerSuspended,
     Ledger,
     PendingView,
     RecognitionWithdrawn,
+    Slashed,
+    SuspensionChanged,
     TypeRegistered,
 )
 
@@ -40,6 +44,8 @@ seconds = st.integers(1, 9)
 EVENTS = st.one_of(
     st.builds(IssuerAdmitted, issuers),
     st.builds(IssuerRemoved, issuers),
+    st.builds(IssuerSunset, issuers, seconds),
+    st.builds(IssuerSuspended, issuers, st.integers(0, 9)),
     st.builds(IssuerRecognised, types, issuers),
     st.builds(RecognitionWithdrawn, types, issuers),
     st.builds(CredentialIssued, wallets, types, issuers, seconds),
@@ -50,8 +56,21 @@ EVENTS = st.one_of(
     st.builds(Bonded, wallets, wallets, seconds),
     st.builds(ExitQueued, wallets, st.just(1), wallets, seconds, seconds),
     st.builds(ExitClaimed, wallets, st.just(1), seconds),
+    st.builds(Slashed, wallets, types, seconds, st.integers(0, 9), st.integers(0, 9)),
+    st.builds(SuspensionChanged, wallets, st.integers(0, 9)),
 )
-BAD = (IssuerRemoved, RecognitionWithdrawn, CredentialRevoked, CredentialRenounced, DelegatesRevokedBefore)
+BAD = (
+    IssuerAdmitted,  # after a sunset it ends the term before
+    IssuerRemoved,
+    IssuerSunset,
+    IssuerSuspended,
+    RecognitionWithdrawn,
+    CredentialRevoked,
+    CredentialRenounced,
+    DelegatesRevokedBefore,
+    Slashed,
+    SuspensionChanged,
+)
 
 
 def plain(events: Iterable[Event], wallet: bytes) -> Standing:
@@ -92,6 +111,17 @@ def view_of(final: Sequence[Event], pending: Sequence[Event]) -> PendingView:
         ([IssuerRecognised(T1, I2), CredentialIssued(A, T1, I2, 9)], [], True),
         ([IssuerRecognised(T1, I2), CredentialIssued(A, T1, I2, 9)], [RecognitionWithdrawn(T1, I2)], False),
         ([IssuerRecognised(T1, I2), CredentialIssued(A, T1, I2, 9)], [IssuerRemoved(I1)], False),
+        # A suspension rests the issuer's own word and nobody else's; lifting it is good news.
+        ([CredentialIssued(A, T1, I1, 9)], [IssuerSuspended(I1, 5)], False),
+        ([CredentialIssued(A, T1, I1, 9)], [IssuerSuspended(I1, 1)], True),
+        ([CredentialIssued(A, T1, I1, 9), IssuerSuspended(I1, 5)], [IssuerSuspended(I1, 0)], False),
+        ([CredentialIssued(A, T1, I1, 9), IssuerSuspended(I1, 5), IssuerSuspended(I1, 0)], [], True),
+        ([IssuerRecognised(T1, I2), CredentialIssued(A, T1, I2, 9)], [IssuerSuspended(I1, 5)], True),
+        # A sunset ends it on a date, for the issuer and for the types it is steward of.
+        ([CredentialIssued(A, T1, I1, 9)], [IssuerSunset(I1, 2)], True),
+        ([CredentialIssued(A, T1, I1, 9)], [IssuerSunset(I1, 1)], False),
+        ([IssuerRecognised(T1, I2), CredentialIssued(A, T1, I2, 9)], [IssuerSunset(I1, 1)], False),
+        ([CredentialIssued(A, T1, I1, 9), IssuerSunset(I1, 1), IssuerAdmitted(I1)], [], False),
     ],
 )
 def test_bad_news_acts_at_once_good_news_when_final(final: list[Event], pending: list[Event], valid: bool) -> None:
@@ -127,6 +157,17 @@ def test_bond_counts_when_final_and_leaves_at_once() -> None:
     standing = view_of([Bonded(A, B, 7)], [Bonded(A, A, 5), ExitQueued(A, 1, A, 3, 9)]).of(A)
     assert standing is not None
     assert (standing.bond_wei, standing.exiting_wei) == (4, 3)
+
+
+def test_a_ruling_acts_at_the_first_block_and_is_taken_back_when_final() -> None:
+    bonded = Bonded(A, A, 9)
+    ruled = view_of([bonded], [SuspensionChanged(A, 7), Slashed(A, T1, 3, 6, 0)]).of(A)
+    assert ruled is not None
+    assert (ruled.suspended_until_s, ruled.bond_wei) == (7, 6)
+    suspended: list[Event] = [bonded, SuspensionChanged(A, 7)]
+    restored = SuspensionChanged(A, 0)
+    assert view_of(suspended, [restored]).of(A).suspended_until_s == 7  # type: ignore[union-attr]
+    assert view_of([*suspended, restored], []).of(A).suspended_until_s == 0  # type: ignore[union-attr]
 
 
 def test_strangers_have_no_standing_and_take_no_memory() -> None:
@@ -220,6 +261,9 @@ def _check(view: PendingView, chain: _Chain, wallet: bytes) -> None:
 def _not_better(careful: Standing, there: Standing) -> None:
     until = {(c.type_id, c.issuer): c.until_s for c in there.credentials}
     assert all(c.until_s <= until.get((c.type_id, c.issuer), -1) for c in careful.credentials)
+    since = {(c.type_id, c.issuer): c.from_s for c in there.credentials}
+    assert all(c.from_s >= since[c.type_id, c.issuer] for c in careful.credentials)
     assert all(end <= there.delegate_until(key) for key, end in careful.delegates)
     assert careful.bond_wei <= there.bond_wei
+    assert careful.suspended_until_s >= there.suspended_until_s
     assert careful.revoked_before_s >= there.revoked_before_s

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from warmline.chain.contracts import address_of, coins, shown, type_id_of, type_name_of
 from warmline.chain.errors import JournalError, ManifestError, RevertError, RpcError
 from warmline.chain.journal import Journal
-from warmline.chain.manifest import Deployed, Manifest, parse_manifest, read_manifest
+from warmline.chain.manifest import CONTRACTS, Deployed, Manifest, parse_manifest, read_manifest
 from warmline.chain.transactions import explain_revert
 from warmline.cli.ethereum import wei_of
 from warmline_protocol.errors import ConfigError, UsageError
@@ -23,10 +23,7 @@ from warmline_protocol.errors import ConfigError, UsageError
 MANIFEST = Manifest(
     7,
     1,
-    {
-        name: Deployed(b"\x01" * 20, b"\x02" * 32)
-        for name in ("CredentialRegistry", "DelegateRegistry", "SupporterBond")
-    },
+    {name: Deployed(b"\x01" * 20, b"\x02" * 32) for name in CONTRACTS},
 )
 
 
@@ -153,6 +150,8 @@ def test_every_named_error_of_the_contracts_has_words() -> None:
 
     of_operators = {"NotSteward", "RecognitionUnchanged", "BatchOutOfRange", "OfferExpired", "BadSignature"}
     of_operators |= {"DelayOutOfRange", "NotParty", "NotBeneficiary"}
+    of_operators |= {"PausedTooRecently", "PauseOutOfRange", "NotASuccessor", "LockOutOfRange", "NotPanel"}
+    of_operators |= {"SafeERC20FailedOperation", "WrongAmount"}
     for contract in ("CredentialRegistry", "DelegateRegistry", "SupporterBond"):
         named = {one["name"] for one in artefact(contract).abi if one["type"] == "error" and one["inputs"]}
         library = {name for name in named if name.startswith(("AccessManaged", "SafeCast", "Invalid", "String"))}

@@ -346,6 +346,16 @@ def test_a_standing_sheet_is_the_nodes_word_at_a_block() -> None:
     assert read_standing(b"", make.key("node").public) is None
 
 
+def test_a_sheet_leaves_out_what_a_suspended_issuer_said() -> None:
+    head, standing = make.head(), make.standing("ana")
+    (said,) = standing.credentials
+    for from_s, listed in ((head.time_s + 1, False), (head.time_s, True)):
+        resting = replace(standing, credentials=(replace(said, from_s=from_s),))
+        sheet = read_standing(sign_standing(head, [resting], make.key("node")), make.key("node").public)
+        assert sheet is not None
+        assert bool(sheet.wallets[standing.wallet].credentials) is listed
+
+
 def test_a_standing_sheet_cannot_be_edited_or_borrowed() -> None:
     one = sign_standing(make.head(), [make.standing("ana")], make.key("node"))
     two = sign_standing(make.head(), [make.standing("ana"), make.standing("ben")], make.key("node"))

@@ -27,6 +27,15 @@ interface ICredentialRegistry {
     /// @notice The address is not an admitted issuer (now).
     error NotAdmitted(address issuer);
 
+    /// @notice The issuer is leaving: what it issued counts until `sunsetAt`, and it adds nothing more.
+    error Leaving(address issuer, uint64 sunsetAt);
+
+    /// @notice The issuer is suspended until `until`.
+    error Suspended(address issuer, uint64 until);
+
+    /// @notice A suspension ends at or before `latest`.
+    error SuspensionOutOfRange(uint64 until, uint64 latest);
+
     /// @notice The zero address can neither issue nor hold.
     error ZeroAddress();
 
@@ -75,6 +84,14 @@ interface ICredentialRegistry {
     /// steward of count for nobody until it is admitted again.
     event IssuerRemoved(address indexed issuer);
 
+    /// @notice An issuer leaves in peace: its credentials count until `sunsetAt` and it issues nothing more; then it is no
+    /// issuer, and the types it is steward of count for nobody.
+    event IssuerSunset(address indexed issuer, uint64 sunsetAt);
+
+    /// @notice The issuer is suspended until `until`; a date that is over lifts it. Meanwhile its credentials do not
+    /// count. Those that others issued for its types do.
+    event IssuerSuspended(address indexed issuer, uint64 until);
+
     /// @notice An issuer registered a type and is its steward from now on.
     /// @param documentHash hash of the document that says what a holder was taught and how it was checked
     event TypeRegistered(address indexed issuer, bytes32 indexed typeId, bytes32 documentHash);
@@ -105,10 +122,24 @@ interface ICredentialRegistry {
     /// @param metadataHash hash of the document that says who the issuer is
     function admitIssuer(address issuer, bytes32 metadataHash) external;
 
-    /// @notice Removes an issuer at once. Governance only.
+    /// @notice Removes an issuer at once, for cause. Governance only; also while it is suspended or leaving.
     /// @dev Its credentials never count again, also not after a later admission: what was ended for a cause must
     /// not come back by itself.
     function removeIssuer(address issuer) external;
+
+    /// @notice Lets an issuer go that did nothing wrong: what it issued counts for `SUNSET`, so that holders have time
+    /// to find another. Governance only. It cannot be taken back; after the sunset it can be admitted anew.
+    function sunsetIssuer(address issuer) external;
+
+    /// @notice The same by the caller's own wish.
+    function resign() external;
+
+    /// @notice Suspends an issuer until a date, or lifts its suspension with a date that is over. Governance only.
+    /// @dev For the time that it takes to find out. The credentials of a suspended issuer do not count: if its key was
+    /// stolen, nobody can tell the false ones. They come back by themselves. Those of the issuers that it recognised
+    /// count on, because they have done nothing.
+    /// @param until first second in which the issuer counts again; within `MAX_SUSPENSION`
+    function suspendIssuer(address issuer, uint64 until) external;
 
     /// @notice Registers a type; the caller, an admitted issuer, becomes its steward for good.
     /// @param typeId any value that was not registered before
@@ -116,14 +147,16 @@ interface ICredentialRegistry {
     function registerType(bytes32 typeId, bytes32 documentHash) external;
 
     /// @notice Lets another admitted issuer issue a type of the caller.
-    /// @dev One step deep by construction: a recognised issuer is not the steward, so it can recognise nobody.
+    /// @dev The scope is that type and no other. One step deep by construction: a recognised issuer is not the steward,
+    /// so it can recognise nobody for it. Two stewards may recognise each other, each for a type of its own, and that
+    /// is no cycle: `isValid` asks one steward, and never what that steward is recognised for.
     function recognise(bytes32 typeId, address issuer) external;
 
     /// @notice Takes a recognition back, at once.
     /// @dev Also open to a steward that was removed: taking trust back is never refused.
     function withdrawRecognition(bytes32 typeId, address issuer) external;
 
-    /// @notice Issues a credential, or replaces the one that the caller issued before (also with an earlier date).
+    /// @notice Issues a credential, or renews or shortens the one that the caller issued before.
     /// @param holder who was trained; not zero
     /// @param typeId a type that the caller is steward of or recognised for
     /// @param until first second in which it counts no more; after now and within `MAX_VALIDITY`
@@ -160,8 +193,8 @@ interface ICredentialRegistry {
 
     /// @notice Whether at least one credential of this type counts for the holder now.
     /// @dev Checks everything: the type is registered and its steward admitted; and for one credential at least:
-    /// active, not expired, issued in the issuer's present admission, the issuer steward or recognised. Never
-    /// reverts. Reads at most 2 + 3 * `MAX_ISSUERS` words.
+    /// active, not expired, issued in the issuer's present admission, the issuer neither suspended nor past its sunset,
+    /// and steward or recognised. Never reverts. Reads at most 2 + 3 * `MAX_ISSUERS` words.
     function isValid(address holder, bytes32 typeId) external view returns (bool);
 
     /// @notice The same question about one issuer's credential.
@@ -179,8 +212,15 @@ interface ICredentialRegistry {
     /// @notice Every issuer that ever issued this type to this holder, in order of first issue.
     function issuersOf(address holder, bytes32 typeId) external view returns (address[] memory);
 
-    /// @notice Whether the address is an admitted issuer now, and the hash given at its last admission.
+    /// @notice Whether the address is an issuer now (also one that is leaving or suspended), and the hash given at its
+    /// last admission.
     function issuerOf(address issuer) external view returns (bool admitted, bytes32 metadataHash);
+
+    /// @notice When it stops or stopped being an issuer, and until when it is or was suspended; zeros if never.
+    function issuerDates(address issuer) external view returns (uint64 sunsetAt, uint64 suspendedUntil);
+
+    /// @notice Whether the address may add anything now: admitted, neither leaving nor suspended.
+    function mayIssue(address issuer) external view returns (bool);
 
     /// @notice The steward and document of a type; zeros if nobody registered it.
     function typeOf(bytes32 typeId) external view returns (address steward, bytes32 documentHash);
@@ -196,6 +236,12 @@ interface ICredentialRegistry {
 
     /// @notice The longest that a credential may run from now: three years.
     function MAX_VALIDITY() external view returns (uint64);
+
+    /// @notice How long the credentials of an issuer that leaves count: 30 days.
+    function SUNSET() external view returns (uint64);
+
+    /// @notice The longest suspension from now: 90 days.
+    function MAX_SUSPENSION() external view returns (uint64);
 
     /// @notice How many issuers may ever issue one type to one holder: 8.
     function MAX_ISSUERS() external view returns (uint256);

@@ -5,7 +5,7 @@ pragma solidity 0.8.37;
 /// @notice A wallet stays in its drawer; the key on the device signs. A wallet delegates either here, or off chain
 /// by an EIP-712 message, which only a wallet with a plain key can sign and which runs 30 days at most. Both die
 /// here: a lost device stops speaking with `revokeBefore`.
-/// @dev No owner, no money, no calls to others. Keys are not checked to be points on the curve and not proven to
+/// @dev No money, no calls to others; governance can announce a successor and nothing else. Keys are not checked to be points on the curve and not proven to
 /// belong to the caller: the record that a key signs names the wallet, so claiming a stranger's key gains nothing.
 ///
 /// All times are seconds since 1970 UTC.

@@ -6,6 +6,7 @@ A `Call` is data; `transactions` prices, signs and sends it. Views go through `C
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,17 @@ class CredentialState:
     until_s: int
     state: int
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What collectors sign for one epoch. Roots and hash are 32 bytes."""
+
+    epoch: int
+    previous_root: bytes
+    root: bytes
+    data_hash: bytes
+    token_count: int
 
 
 def type_id_of(name: str) -> bytes:
@@ -132,6 +144,23 @@ class Contracts:
         says = f"remove the issuer {shown(issuer)}; everything it issued stops being valid"
         return self._call("CredentialRegistry", "removeIssuer", says, issuer)
 
+    def sunset_issuer(self, issuer: bytes) -> Call:
+        says = f"let the issuer {shown(issuer)} go in peace; what it issued stays valid for 30 days"
+        return self._call("CredentialRegistry", "sunsetIssuer", says, issuer)
+
+    def resign(self) -> Call:
+        says = "stop being an issuer; what you issued stays valid for 30 days"
+        return self._call("CredentialRegistry", "resign", says)
+
+    def suspend_issuer(self, issuer: bytes, until_s: int) -> Call:
+        """An `until_s` that is over lifts a suspension."""
+        says = f"suspend the issuer {shown(issuer)} and all that it issued until {date(until_s)}"
+        return self._call("CredentialRegistry", "suspendIssuer", says, issuer, until_s)
+
+    def pause_issuing(self, until_s: int) -> Call:
+        says = f"stop all issuing of credentials until {date(until_s)}; revoking and giving up stay possible"
+        return self._call("CredentialRegistry", "pauseIntake", says, until_s)
+
     def register_type(self, type_id: bytes, document_hash: bytes) -> Call:
         says = f"register the credential type {type_name_of(type_id)} in your name"
         return self._call("CredentialRegistry", "registerType", says, type_id, document_hash)
@@ -204,7 +233,78 @@ class Contracts:
     async def exiting_of(self, supporter: bytes) -> int:
         return int(await self._view("SupporterBond", "exitingOf", supporter))
 
+    # -- ConductEpochs
+
+    def grant_vouchers(self, epoch: int, count: int, key_root: bytes) -> Call:
+        says = f"grant {count} vouchers for the feedback of epoch {epoch}"
+        return self._call("ConductEpochs", "grantVouchers", says, epoch, count, key_root)
+
+    def post_epoch(self, conduct: Conduct, signed: Mapping[bytes, bytes]) -> Call:
+        """`signed`: each collector's signature of `conduct_document`."""
+        says = f"post the feedback of epoch {conduct.epoch}, signed by {len(signed)} collectors"
+        signers = sorted(signed)
+        return self._call(
+            "ConductEpochs",
+            "post",
+            says,
+            conduct.epoch,
+            conduct.root,
+            conduct.data_hash,
+            conduct.token_count,
+            [shown(one) for one in signers],
+            [signed[one] for one in signers],
+        )
+
+    def veto_epoch(self, epoch: int, root: bytes) -> Call:
+        says = f"veto what was posted for epoch {epoch}; the root before it stands"
+        return self._call("ConductEpochs", "veto", says, epoch, root)
+
+    def conduct_document(self, conduct: Conduct) -> dict[str, Any]:
+        """The EIP-712 document that collectors sign (`Wallet.sign_typed`)."""
+        fields = {
+            "epoch": "uint64",
+            "previousRoot": "bytes32",
+            "root": "bytes32",
+            "dataHash": "bytes32",
+            "tokenCount": "uint64",
+        }
+        domain = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
+        return {
+            "types": {
+                "EIP712Domain": [{"name": name, "type": kind} for name, kind in domain.items()],
+                "Epoch": [{"name": name, "type": kind} for name, kind in fields.items()],
+            },
+            "primaryType": "Epoch",
+            "domain": {
+                "name": "warmline ConductEpochs",
+                "version": "1",
+                "chainId": self.manifest.chain_id,
+                "verifyingContract": shown(self.manifest.address("ConductEpochs")),
+            },
+            "message": {
+                "epoch": conduct.epoch,
+                "previousRoot": conduct.previous_root,
+                "root": conduct.root,
+                "dataHash": conduct.data_hash,
+                "tokenCount": conduct.token_count,
+            },
+        }
+
+    async def standing_epoch(self) -> tuple[int, bytes]:
+        """The epoch whose root stands now, and the root; zeros before the first."""
+        epoch, root = await self._view("ConductEpochs", "standing")
+        return int(epoch), bytes(root)
+
     # -- all of them
+
+    def supersede(self, contract: str, successor: bytes) -> Call:
+        says = f"announce {shown(successor)} as the successor of {contract}, in force in 30 days"
+        return self._call(contract, "supersede", says, successor)
+
+    async def superseded_by(self, contract: str) -> tuple[bytes, int] | None:
+        """The announced successor and the second from which it takes over; None if there is none."""
+        successor, since_s = await self._view(contract, "supersededBy")
+        return (address_of(successor), int(since_s)) if since_s else None
 
     async def events_of(self, contract: str, subject: bytes) -> list[Event]:
         """The events of `contract` whose first indexed field is `subject`, oldest first."""

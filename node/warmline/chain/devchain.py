@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,15 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
-from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from warmline.chain.accounts import GOVERNANCE, dev_key
-from warmline.chain.artefact import artefact
+from warmline.chain.deployer import sign_for_dev, write_whole
+from warmline.chain.deployment import addresses, same_code, sendings
+from warmline.chain.errors import JournalError
 from warmline.chain.http import HttpLimits, serve_http
 from warmline.chain.journal import Journal
 from warmline.chain.manifest import Deployed, Manifest, parse_manifest
+from warmline.chain.plans import ReportTimes, Terms, dev_plan
 from warmline.chain.strict_json import loads
+from warmline.chain.wallet import Wallet
 from warmline.env import Clock, RunBlocking
 from warmline_protocol.errors import DiskFullError, UsageError
 from warmline_protocol.limits import DEV_CHAIN_ID
@@ -38,6 +40,11 @@ log = logging.getLogger(__name__)
 
 EXIT_DELAY_S = 60
 """Between queueing an exit of the bond and claiming it; weeks on a live chain, a minute here to try it out."""
+EPOCH_S = 120
+WINDOW_S = 60
+"""Of the feedback epochs: their length, and how long a post can be vetoed."""
+COLLECTORS = (5, 6, 7)
+"""The accounts that collect feedback, two of which must sign."""
 BATCH_MAX = 256
 BATCH_ANSWER_MAX = 16 << 20
 
@@ -87,7 +94,7 @@ async def _serve(
     chain, replayed = await run_blocking(lambda: _open_chain(journal, clock))
     manifest_path = settings.data.resolve() / "manifest.json"
     manifest = parse_manifest(chain.manifest, "the dev chain")
-    await run_blocking(lambda: _write_file(manifest_path, manifest.to_json()))
+    await run_blocking(lambda: write_whole(manifest_path, manifest.to_json()))
     host, port = listeners[0].socket.getsockname()[:2]
     worker = _Worker(chain, run_blocking)
     async with trio.open_nursery() as nursery:
@@ -215,59 +222,36 @@ def _open_chain(journal: Journal, clock: Clock) -> tuple[EmbeddedChain, int]:
 
 def _deploy(chain: EmbeddedChain) -> dict[str, Any]:
     """Put the contracts on the chain, or find them there; deterministic, so a crash half-way is just taken up."""
-    from eth_account import Account
-
-    deployer = Account.from_key(dev_key(GOVERNANCE))
-    addresses = [_created(bytes.fromhex(deployer.address[2:]), nonce) for nonce in range(4)]
-    plan = [
-        ("AccessManager", encode(["address"], [deployer.address])),
-        ("CredentialRegistry", encode(["address"], [addresses[0]])),
-        ("DelegateRegistry", b""),
-        ("SupporterBond", encode(["uint64"], [EXIT_DELAY_S])),
-    ]
-    done = int(chain.answer("eth_getTransactionCount", [deployer.address]), 16)
-    for nonce in range(done, len(plan)):
-        name, arguments = plan[nonce]
-        chain.submit(_signed_creation(deployer, nonce, artefact(name).bytecode + arguments))
+    deployer = Wallet(dev_key(GOVERNANCE))
+    steps = dev_plan(dev_terms()).steps
+    done = int(chain.answer("eth_getTransactionCount", [deployer.shown]), 16)
+    for sending in sendings(steps, deployer.address, 0)[done:]:
+        chain.submit(sign_for_dev(deployer, sending))
     contracts = {}
-    for (name, _), address in zip(plan, addresses, strict=True):
+    for name, address in addresses(steps, deployer.address, 0).items():
         code = bytes.fromhex(chain.answer("eth_getCode", ["0x" + address.hex()])[2:])
-        assert code, f"{name} was not deployed"
+        if not same_code(name, code):
+            raise JournalError(
+                f"this dev chain has another version of {name}",
+                hint="Start one in another --data directory; what is on the old one stays there.",
+            )
         contracts[name] = Deployed(address, bytes(keccak(code)))
     content: dict[str, Any] = json.loads(Manifest(DEV_CHAIN_ID, 1, contracts).to_json())
     return content
 
 
-def _created(sender: bytes, nonce: int) -> bytes:
-    """The address of the contract that `sender`'s transaction `nonce` creates (yellow paper, section 7)."""
-    import rlp  # type: ignore[import-untyped]
-
-    return bytes(keccak(rlp.encode([sender, nonce])))[12:]
-
-
-def _signed_creation(deployer: Any, nonce: int, code: bytes) -> bytes:
-    transaction = {
-        "type": 2,
-        "chainId": DEV_CHAIN_ID,
-        "nonce": nonce,
-        "to": b"",
-        "value": 0,
-        "data": code,
-        "gas": 6_000_000,
-        "maxFeePerGas": 10 * 10**9,
-        "maxPriorityFeePerGas": 10**9,
-    }
-    return bytes(deployer.sign_transaction(transaction).raw_transaction)
-
-
-def _write_file(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    draft = path.with_suffix(".new")
-    try:
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise DiskFullError(f"cannot write {path}: {error.strerror}") from error
+def dev_terms() -> Terms:
+    """Times to try things out: a minute in place of weeks."""
+    governance = Wallet(dev_key(GOVERNANCE)).address
+    collectors = sorted(Wallet(dev_key(index)).address for index in COLLECTORS)
+    return Terms(
+        council=governance,
+        guardian=governance,
+        panel=governance,
+        collectors=tuple(collectors),
+        threshold=2,
+        exit_delay_s=EXIT_DELAY_S,
+        report=ReportTimes(5, 5, 5, 5, 5, 5, 4, 10**15),
+        epoch_s=EPOCH_S,
+        window_s=WINDOW_S,
+    )

@@ -59,6 +59,8 @@ def _registered(issuer: bytes, type_id: bytes, _document: bytes) -> Event:
 LAYOUTS: tuple[Layout, ...] = (
     Layout("CredentialRegistry", "IssuerAdmitted(address,bytes32)", 1, (_address, _bytes32), _admitted),
     Layout("CredentialRegistry", "IssuerRemoved(address)", 1, (_address,), ledger.IssuerRemoved),
+    Layout("CredentialRegistry", "IssuerSunset(address,uint64)", 1, (_address, _number), ledger.IssuerSunset),
+    Layout("CredentialRegistry", "IssuerSuspended(address,uint64)", 1, (_address, _number), ledger.IssuerSuspended),
     Layout(
         "CredentialRegistry",
         "TypeRegistered(address,bytes32,bytes32)",
@@ -136,6 +138,14 @@ LAYOUTS: tuple[Layout, ...] = (
         (_address, _number, _number),
         ledger.ExitClaimed,
     ),
+    Layout(
+        "SupporterBond",
+        "Slashed(address,bytes32,uint256,uint256,uint256)",
+        2,
+        (_address, _bytes32, _number, _number, _number),
+        ledger.Slashed,
+    ),
+    Layout("ReportPanel", "SuspensionChanged(address,uint64)", 1, (_address, _number), ledger.SuspensionChanged),
 )
 
 _BY_TOPIC: dict[tuple[str, bytes], Layout] = {(layout.contract, layout.topic): layout for layout in LAYOUTS}
@@ -178,6 +188,8 @@ _KINDS: dict[str, type[Any]] = {
     for cls in (
         ledger.IssuerAdmitted,
         ledger.IssuerRemoved,
+        ledger.IssuerSunset,
+        ledger.IssuerSuspended,
         ledger.TypeRegistered,
         ledger.IssuerRecognised,
         ledger.RecognitionWithdrawn,
@@ -189,6 +201,8 @@ _KINDS: dict[str, type[Any]] = {
         ledger.Bonded,
         ledger.ExitQueued,
         ledger.ExitClaimed,
+        ledger.Slashed,
+        ledger.SuspensionChanged,
     )
 }
 

@@ -17,8 +17,8 @@ from warmline.chain.errors import ManifestError
 from warmline.chain.events import unhex
 from warmline.chain.strict_json import loads
 
-CONTRACTS = ("CredentialRegistry", "DelegateRegistry", "SupporterBond")
-"""What a manifest must name."""
+CONTRACTS = ("CredentialRegistry", "DelegateRegistry", "ReportPanel", "SupporterBond")
+"""What a manifest must name: a node that reads one less would miss bad news."""
 MANIFEST_MAX = 1 << 20
 
 

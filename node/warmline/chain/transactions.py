@@ -198,10 +198,21 @@ def _decode_error(data: bytes) -> tuple[str | None, tuple[Any, ...]]:
     )
 
 
+_CONTRACTS = (
+    "AccessManager",
+    "ConductEpochs",
+    "CredentialRegistry",
+    "DelegateRegistry",
+    "ReportPanel",
+    "SupporterBond",
+    "TimelockController",
+)
+
+
 @cache
 def _errors() -> dict[bytes, tuple[str, list[str]]]:
     found = {keccak(b"Error(string)")[:4]: ("Error", ["string"])}
-    for contract in ("CredentialRegistry", "DelegateRegistry", "SupporterBond", "AccessManager"):
+    for contract in _CONTRACTS:
         for entry in artefact(contract).abi:
             if entry["type"] == "error":
                 types = [one["type"] for one in entry["inputs"]]
@@ -231,6 +242,26 @@ _WORDS: dict[str, _Words] = {
         lambda type_id: f"nobody has registered the credential type {type_name_of(type_id)}",
         "Register it first: `warmline issuer register --type NAME`.",
     ),
+    "Leaving": (
+        lambda who, at: f"the issuer {who} is leaving, and issues nothing more; what it issued counts until {date(at)}",
+        "Ask another issuer.",
+    ),
+    "Suspended": (
+        lambda who, until: f"the issuer {who} is suspended until {date(until)}",
+        "Wait until then, or ask another issuer.",
+    ),
+    "SuspensionOutOfRange": (
+        lambda _until, latest: f"a suspension ends at the latest on {date(latest)}",
+        "Choose an earlier end; it can be suspended again.",
+    ),
+    "IntakeResting": (
+        lambda until: f"nothing new is taken in until {date(until)}",
+        "A guardian paused bonds and issues; taking out, revoking and giving up work as ever.",
+    ),
+    "AlreadySuperseded": (
+        lambda successor: f"this contract was superseded by {successor}",
+        "Use the new one: ask your operator for the new manifest.",
+    ),
     "NotRecognised": (
         lambda type_id, who: f"{who} may not issue {type_name_of(type_id)}",
         "Ask the issuer who registered this type to recognise you.",
@@ -252,6 +283,11 @@ _WORDS: dict[str, _Words] = {
     "InsufficientBond": (
         lambda _supporter, _funder, available: f"only {coins(available)} coin can be taken out of this bond",
         "Ask for that much or less.",
+    ),
+    "BondTooLarge": (lambda who: f"the bond of {who} cannot hold that much", "Put down less."),
+    "Locked": (
+        lambda who, until: f"a report about {who} is open: nothing can be claimed before {date(until)}",
+        "It ends by itself at that time at the latest, and earlier when the report is decided.",
     ),
     "TooEarly": (
         lambda _exit, at: f"this exit can be claimed from {date(at)}",

@@ -192,7 +192,9 @@ class StandingSheet:
 
 def sign_standing(head: ChainHead, standings: Iterable[Standing], key: SigningKey) -> bytes:
     """The sheet of these supporters, signed with the node's key."""
-    rows = b"".join(frame(encode(pack(_standing_row(s)))) for s in sorted(standings, key=lambda each: each.wallet))
+    rows = b"".join(
+        frame(encode(pack(_standing_row(s, head.time_s)))) for s in sorted(standings, key=lambda each: each.wallet)
+    )
     packed = encode(pack(SheetHead(head.chain_id, head.number, head.hash, head.time_s, hashlib.sha256(rows).digest())))
     return frame(encode(pack(SignedHead(packed, key.sign("standing", packed))))) + rows
 
@@ -213,10 +215,11 @@ def read_standing(data: bytes, node_key: bytes) -> StandingSheet | None:
     return StandingSheet(chain, {standing.wallet: standing for standing in standings})
 
 
-def _standing_row(standing: Standing) -> StandingRow:
+def _standing_row(standing: Standing, at_s: int) -> StandingRow:
+    held = [each for each in standing.credentials if each.from_s <= at_s]  # not those of a suspended issuer
     return StandingRow(
         standing.wallet,
-        tuple(CredentialRow(c.type_id, c.issuer, c.until_s) for c in standing.credentials[:16]),
+        tuple(CredentialRow(c.type_id, c.issuer, c.until_s) for c in held[:16]),
         tuple(DelegateRow(key, until) for key, until in standing.delegates[-16:]),
         min(standing.bond_wei // GWEI, 2**53 - 1),
         standing.suspended_until_s,

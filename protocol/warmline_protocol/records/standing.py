@@ -14,11 +14,15 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One issuer's word about one wallet, good until `until_s` (exclusive)."""
+    """One issuer's word about one wallet, good from `from_s` until `until_s` (exclusive).
+
+    `from_s` is past unless the issuer is suspended: then it is the end of the suspension.
+    """
 
     type_id: bytes
     issuer: bytes
     until_s: int
+    from_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Standing:
     """The careful view of one wallet: bad news of the newest block, good news of the last final one.
 
     `credentials` holds those whose issuer is admitted and that nobody revoked or renounced, sorted by
-    (type_id, issuer); an expired one stays listed, so compare `until_s` or ask `valid_credentials`.
+    (type_id, issuer); one that is expired or rests stays listed, so ask `valid_credentials`.
     `delegates` is (key, until_s), sorted by key. A delegation signed off chain before `revoked_before_s` is void.
     `exiting_wei` is stake queued for exit and not yet claimed; `bond_wei` no longer counts it.
     """
@@ -40,7 +44,7 @@ class Standing:
     suspended_until_s: int = 0
 
     def valid_credentials(self, at_s: int) -> tuple[Credential, ...]:
-        return tuple(c for c in self.credentials if c.until_s > at_s)
+        return tuple(c for c in self.credentials if c.from_s <= at_s < c.until_s)
 
     def holds(self, type_id: bytes, at_s: int) -> bool:
         return any(c.type_id == type_id for c in self.valid_credentials(at_s))

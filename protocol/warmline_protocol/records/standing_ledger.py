@@ -11,6 +11,7 @@ Nothing here expires by the clock: `Standing` keeps `until_s` and whoever judges
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,22 @@ class IssuerAdmitted:
 @dataclass(frozen=True, slots=True)
 class IssuerRemoved:
     issuer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSunset:
+    """The issuer leaves in peace: its word, and the types it is steward of, count until `sunset_at_s`."""
+
+    issuer: bytes
+    sunset_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSuspended:
+    """The issuer's own credentials rest until `until_s`; a time that is over lifts it."""
+
+    issuer: bytes
+    until_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +123,30 @@ class ExitClaimed:
     amount: int
 
 
+@dataclass(frozen=True, slots=True)
+class Slashed:
+    """A ruling took `amount`; `bonded` and `exiting` are what is left."""
+
+    supporter: bytes
+    report_id: bytes
+    amount: int
+    bonded: int
+    exiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuspensionChanged:
+    """The panel suspends the wallet until `until_s`; a time that is over restores it."""
+
+    wallet: bytes
+    until_s: int
+
+
 Event = (
     IssuerAdmitted
     | IssuerRemoved
+    | IssuerSunset
+    | IssuerSuspended
     | TypeRegistered
     | IssuerRecognised
     | RecognitionWithdrawn
@@ -120,9 +158,13 @@ Event = (
     | Bonded
     | ExitQueued
     | ExitClaimed
+    | Slashed
+    | SuspensionChanged
 )
 
-_BAD_ISSUER_EVENTS = (IssuerRemoved, RecognitionWithdrawn)
+# An admission can be bad news too: of an issuer past its sunset, it says that all of the earlier term is over.
+_BAD_ISSUER_EVENTS = (IssuerAdmitted, IssuerRemoved, IssuerSunset, IssuerSuspended, RecognitionWithdrawn)
+_NEVER_S = 2**64
 
 
 @dataclass(slots=True)
@@ -135,11 +177,10 @@ class _Wallet:
     exiting_wei: int = 0
     delegates: dict[bytes, int] = field(default_factory=dict)
     revoked_before_s: int = 0
+    suspended_until_s: int = 0
 
     def copy(self) -> _Wallet:
-        return _Wallet(
-            dict(self.credentials), self.bond_wei, self.exiting_wei, dict(self.delegates), self.revoked_before_s
-        )
+        return dataclasses.replace(self, credentials=dict(self.credentials), delegates=dict(self.delegates))
 
 
 @dataclass(slots=True)
@@ -150,16 +191,30 @@ class _Issuers:
     terms: dict[bytes, int] = field(default_factory=dict)
     stewards: dict[bytes, bytes] = field(default_factory=dict)
     recognised: set[tuple[bytes, bytes]] = field(default_factory=set)
+    sunsets: dict[bytes, int] = field(default_factory=dict)
+    suspended: dict[bytes, int] = field(default_factory=dict)
 
     def copy(self) -> _Issuers:
-        return _Issuers(set(self.admitted), self.terms, self.stewards, set(self.recognised))
+        return _Issuers(
+            set(self.admitted),
+            self.terms,
+            self.stewards,
+            set(self.recognised),
+            dict(self.sunsets),
+            dict(self.suspended),
+        )
 
     def counts(self, type_id: bytes, issuer: bytes, term: int) -> bool:
-        """What the contract's `isValid` asks of a credential's issuer and type."""
+        """What the contract's `isValid` asks of a credential's issuer and type, apart from times."""
         steward = self.stewards.get(type_id)
         if steward not in self.admitted or issuer not in self.admitted or self.terms[issuer] != term:
             return False
         return issuer == steward or (type_id, issuer) in self.recognised
+
+    def times(self, type_id: bytes, issuer: bytes) -> tuple[int, int]:
+        """From when and until when the issuer's word about the type counts."""
+        sunset = min(self.sunsets.get(one, _NEVER_S) for one in (issuer, self.stewards[type_id]))
+        return self.suspended.get(issuer, 0), sunset
 
 
 class Ledger:
@@ -189,7 +244,7 @@ class Ledger:
             subject = subject_of(event)
             if subject is None and isinstance(event, _BAD_ISSUER_EVENTS):
                 issuers = issuers.copy() if issuers is self._issuers else issuers
-                _fold_issuer(issuers, event)
+                _fold_bad_issuer(issuers, event)
             elif subject == wallet:
                 facts = facts.copy() if facts is known else facts
                 _fold_bad(facts, event, issuers)
@@ -230,30 +285,53 @@ class PendingView:
 def subject_of(event: Event) -> bytes | None:
     """The wallet whose standing the event changes; None for what concerns issuers and types."""
     match event:
-        case IssuerAdmitted() | IssuerRemoved() | TypeRegistered() | IssuerRecognised() | RecognitionWithdrawn():
+        case IssuerAdmitted() | IssuerRemoved() | IssuerSunset() | IssuerSuspended():
+            return None
+        case TypeRegistered() | IssuerRecognised() | RecognitionWithdrawn():
             return None
         case CredentialIssued() | CredentialRevoked() | CredentialRenounced():
             return event.holder
         case DelegateSet() | DelegatesRevokedBefore():
             return event.wallet
-        case Bonded() | ExitQueued() | ExitClaimed():
+        case Bonded() | ExitQueued() | ExitClaimed() | Slashed():
             return event.supporter
+        case SuspensionChanged():
+            return event.wallet
 
 
 def _fold_issuer(issuers: _Issuers, event: Event) -> None:
     match event:
         case IssuerAdmitted(issuer):
-            if issuer not in issuers.admitted:  # as in the contract, which refuses to admit twice
+            # As in the contract, which admits again only after a removal or a sunset.
+            if issuer not in issuers.admitted or issuer in issuers.sunsets:
                 issuers.admitted.add(issuer)
                 issuers.terms[issuer] = issuers.terms.get(issuer, 0) + 1
+                issuers.sunsets.pop(issuer, None)
+                issuers.suspended.pop(issuer, None)
         case IssuerRemoved(issuer):
             issuers.admitted.discard(issuer)
+        case IssuerSunset(issuer, sunset_at_s):
+            issuers.sunsets[issuer] = min(sunset_at_s, issuers.sunsets.get(issuer, _NEVER_S))
+        case IssuerSuspended(issuer, until_s):
+            issuers.suspended[issuer] = until_s
         case TypeRegistered(issuer, type_id):
             issuers.stewards.setdefault(type_id, issuer)
         case IssuerRecognised(type_id, issuer):
             issuers.recognised.add((type_id, issuer))
         case RecognitionWithdrawn(type_id, issuer):
             issuers.recognised.discard((type_id, issuer))
+
+
+def _fold_bad_issuer(issuers: _Issuers, event: Event) -> None:
+    """Fold only what the event takes away."""
+    match event:
+        case IssuerAdmitted(issuer):
+            if issuer in issuers.sunsets:
+                issuers.admitted.discard(issuer)
+        case IssuerSuspended(issuer, until_s):
+            issuers.suspended[issuer] = max(until_s, issuers.suspended.get(issuer, 0))
+        case _:
+            _fold_issuer(issuers, event)
 
 
 def _fold(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
@@ -274,6 +352,10 @@ def _fold(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
             facts.exiting_wei += amount
         case ExitClaimed(_, _, amount):
             facts.exiting_wei = max(0, facts.exiting_wei - amount)
+        case Slashed():
+            facts.bond_wei, facts.exiting_wei = event.bonded, event.exiting
+        case SuspensionChanged(_, until_s):
+            facts.suspended_until_s = until_s
 
 
 def _fold_bad(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
@@ -288,6 +370,11 @@ def _fold_bad(facts: _Wallet, event: Event, issuers: _Issuers) -> None:
                 facts.delegates[key] = min(facts.delegates[key], until_s)
         case Bonded():
             pass
+        case Slashed():
+            # What is left counts coin that was put down in blocks that are not final either.
+            facts.bond_wei, facts.exiting_wei = min(facts.bond_wei, event.bonded), event.exiting
+        case SuspensionChanged(_, until_s):
+            facts.suspended_until_s = max(facts.suspended_until_s, until_s)
         case _:
             _fold(facts, event, issuers)
 
@@ -296,7 +383,7 @@ def _standing(wallet: bytes, facts: _Wallet, issuers: _Issuers) -> Standing:
     return Standing(
         wallet=wallet,
         credentials=tuple(
-            Credential(type_id, issuer, until_s)
+            _credential(type_id, issuer, until_s, issuers)
             for (type_id, issuer), (until_s, term) in sorted(facts.credentials.items())
             if issuers.counts(type_id, issuer, term)
         ),
@@ -304,4 +391,10 @@ def _standing(wallet: bytes, facts: _Wallet, issuers: _Issuers) -> Standing:
         exiting_wei=facts.exiting_wei,
         delegates=tuple(sorted((key, until_s) for key, until_s in facts.delegates.items() if until_s > 0)),
         revoked_before_s=facts.revoked_before_s,
+        suspended_until_s=facts.suspended_until_s,
     )
+
+
+def _credential(type_id: bytes, issuer: bytes, until_s: int, issuers: _Issuers) -> Credential:
+    from_s, sunset_s = issuers.times(type_id, issuer)
+    return Credential(type_id, issuer, min(until_s, sunset_s), from_s)

@@ -1,0 +1,121 @@
+"""Feedback epochs from Python, on both chains: signed, posted, vetoed, and what stands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.chain import Actors, devchain, find_anvil, open_anvil
+from warmline.chain import deployer
+from warmline.chain.contracts import Conduct, Contracts
+from warmline.chain.devchain import COLLECTORS, dev_terms
+from warmline.chain.errors import RevertError
+from warmline.chain.plans import dev_plan
+from warmline.chain.provider import Rpc, open_rpc
+from warmline.chain.wallet import dev_wallet
+from warmline.env import run_in_thread
+
+ROOTS = [bytes([number]) * 32 for number in range(1, 5)]
+DATA = b"d" * 32
+
+
+@asynccontextmanager
+async def embedded(tmp_path: Path) -> AsyncIterator[Rpc]:
+    async with devchain(tmp_path / "chain") as running, open_rpc(running.url) as rpc:
+        yield rpc
+
+
+@asynccontextmanager
+async def anvil(_: Path) -> AsyncIterator[Rpc]:
+    async with open_anvil() as rpc:
+        await rpc.call("anvil_setBlockTimestampInterval", 1)
+        yield rpc
+
+
+Opened = Callable[[Path], AbstractAsyncContextManager[Rpc]]
+on_both = pytest.mark.parametrize(
+    "opened",
+    [
+        embedded,
+        pytest.param(
+            anvil,
+            marks=pytest.mark.skipif(
+                find_anvil() is None and os.environ.get("CI") != "true", reason="anvil is not installed"
+            ),
+        ),
+    ],
+)
+
+
+@asynccontextmanager
+async def conducting(opened: Opened, tmp_path: Path) -> AsyncIterator[Actors]:
+    """Epochs of four seconds and a window of three: every block of either chain takes a second at least."""
+    async with opened(tmp_path) as rpc:
+        plan = dev_plan(replace(dev_terms(), epoch_s=4, window_s=3))
+        manifest = await deployer.deploy(rpc, dev_wallet(8), plan, tmp_path / "manifest.json", run_in_thread)
+        act = Actors(rpc, Contracts(rpc, manifest))
+        await act.do(dev_wallet(8), act.contracts.admit_issuer(act.issuer.address, bytes(32)))
+        yield act
+
+
+async def pass_blocks(act: Actors, count: int) -> None:
+    for _ in range(count):
+        await act.do(act.sponsor, act.contracts.bond(1))
+
+
+def signed(act: Actors, conduct: Conduct, *accounts: int) -> dict[bytes, bytes]:
+    document = act.contracts.conduct_document(conduct)
+    return {dev_wallet(one).address: dev_wallet(one).sign_typed(document) for one in accounts}
+
+
+async def grant(act: Actors, count: int) -> int:
+    """Vouchers for an epoch that is soon over."""
+    epoch = int(await act.contracts._view("ConductEpochs", "currentEpoch")) + 1
+    await act.do(act.issuer, act.contracts.grant_vouchers(epoch, count, b"k" * 32))
+    return epoch
+
+
+@on_both
+async def test_a_root_stands_after_its_window_and_not_after_a_veto(tmp_path: Path, opened: Opened) -> None:
+    async with conducting(opened, tmp_path) as act:
+        c = act.contracts
+        epoch = await grant(act, 10)
+        await pass_blocks(act, 8)
+        first = Conduct(epoch, bytes(32), ROOTS[0], DATA, 10)
+        await act.do(act.supporter, c.post_epoch(first, signed(act, first, *COLLECTORS[:2])))
+        await pass_blocks(act, 3)
+        assert await c.standing_epoch() == (epoch, ROOTS[0])
+        second = Conduct(epoch + 1, ROOTS[0], ROOTS[1], DATA, 0)
+        await pass_blocks(act, 2)
+        await act.do(act.supporter, c.post_epoch(second, signed(act, second, *COLLECTORS)))
+        await act.do(dev_wallet(COLLECTORS[2]), c.veto_epoch(epoch + 1, ROOTS[1]))
+        await pass_blocks(act, 4)
+        assert await c.standing_epoch() == (epoch, ROOTS[0])
+        with pytest.raises(RevertError, match="Vetoed"):
+            await act.do(act.supporter, c.post_epoch(second, signed(act, second, *COLLECTORS)))
+
+
+@on_both
+async def test_what_collectors_did_not_sign_is_refused(tmp_path: Path, opened: Opened) -> None:
+    async with conducting(opened, tmp_path) as act:
+        c = act.contracts
+        epoch = await grant(act, 10)
+        await pass_blocks(act, 8)
+        right = Conduct(epoch, bytes(32), ROOTS[0], DATA, 10)
+        good = signed(act, right, *COLLECTORS[:2])
+        for wrong, error in [
+            (c.post_epoch(replace(right, token_count=11), good), "TooManyTokens"),
+            (c.post_epoch(replace(right, root=ROOTS[1]), good), "BadSignature"),
+            (c.post_epoch(replace(right, data_hash=ROOTS[1]), good), "BadSignature"),
+            (c.post_epoch(right, signed(act, right, COLLECTORS[0])), "TooFewSignatures"),
+            (c.post_epoch(right, signed(act, right, 3, COLLECTORS[0])), "NotCollector"),
+            (c.post_epoch(replace(right, epoch=epoch + 9), good), "EpochNotOver"),
+        ]:
+            with pytest.raises(RevertError, match=error):
+                await act.do(act.supporter, wrong)
+        assert await c.standing_epoch() == (0, bytes(32))
