@@ -20,6 +20,7 @@ from warmline.chain.artefact import artefact
 from warmline.chain.contracts import Call, coins, date, shown, type_name_of
 from warmline.chain.errors import FundsError, RevertError, RpcError
 from warmline.chain.provider import Rpc
+from warmline.chain.reports import Phase
 from warmline.chain.wallet import Wallet
 from warmline_protocol.errors import DeadlineError
 
@@ -222,6 +223,15 @@ def _errors() -> dict[bytes, tuple[str, list[str]]]:
 
 _Words = tuple[Callable[..., str], str]
 _NOTHING = "Nothing was sent and nothing was paid."
+_PHASES: dict[Phase, str] = {
+    Phase.NONE: "unknown",
+    Phase.FILED: "filed and not yet admitted",
+    Phase.ADMITTED: "admitted",
+    Phase.DRAWING: "waiting for its panel",
+    Phase.VOTING: "before its panel",
+    Phase.RULED: "ruled and can be appealed",
+    Phase.CLOSED: "closed",
+}
 _WORDS: dict[str, _Words] = {
     "Error": (lambda text: f"the contract refused: {text}", _NOTHING),
     "AccessManagedUnauthorized": (
@@ -300,4 +310,49 @@ _WORDS: dict[str, _Words] = {
         lambda _time, recorded: f"everything before {date(recorded)} is revoked already",
         "Choose a later time.",
     ),
+    "AlreadyFiled": (lambda _report: "this report was filed before", "Take a new salt of 32 random bytes."),
+    "NotNow": (
+        lambda _report, phase, deadline: (
+            f"not at this step: the report is {_PHASES[Phase(phase)]}{f', until {date(deadline)}' if deadline else ''}"
+        ),
+        "Look at where the report stands; a step that is over cannot be made up for.",
+    ),
+    "NoQuota": (
+        lambda who: f"{who} is no advocate, or has filed as many reports as an advocate may for now",
+        "File with a bond, which comes back unless the report was made in bad faith.",
+    ),
+    "NotWhatWasFiled": (
+        lambda _report: "the respondent, the evidence or the salt is not what this report was filed with",
+        "Ask the filer for the three exactly as they were when the report was filed.",
+    ),
+    "NotNeutral": (
+        lambda who: f"{who} is not a panellist who is party to neither side",
+        "Another panellist must open this report.",
+    ),
+    "NotParty": (lambda *parties: f"{parties[-1]} is not a party here", "Only those whom it concerns can do that."),
+    "LotNotKnown": (
+        lambda block: f"block {block}, which decides the lot, is not known: it is yet to come, or too long ago",
+        "Try again a few blocks later; an hour later, choose a block anew.",
+    ),
+    "TooFewPanellists": (
+        lambda neutral, seats: f"only {neutral} neutral panellists can be drawn for {seats} seats",
+        "Governance must accredit more; without a panel the report ends in favour of the respondent.",
+    ),
+    "NotSeated": (lambda _report, who: f"{who} has no seat in this panel", "Only those who were drawn vote."),
+    "WrongVote": (
+        lambda _report, who: f"this is not a vote that {who} committed to, or it was given before",
+        "Show the same ruling and salt that you committed to; a vote counts once.",
+    ),
+    "Unchanged": (lambda who: f"{who} is already what you ask for", _NOTHING),
+    "ZeroValue": (lambda: "no address, report or period may be zero", _NOTHING),
+    "TooManyPanellists": (lambda: "as many panellists are accredited as there may be", "Discharge one first."),
+    "NothingOwed": (
+        lambda who: f"nothing is owed to {who}",
+        "A filing bond can be collected when its report is over, unless it was made in bad faith.",
+    ),
+    "WrongAmount": (
+        lambda due, received: f"{coins(due)} coin must be sent along, not {coins(received)}",
+        "Send exactly that much.",
+    ),
+    "WrongCoin": (lambda: "this is not the coin that is put down here", _NOTHING),
 }
