@@ -44,10 +44,8 @@ def steps() -> list[Step]:
                 # The others are optional and off by themselves, but an option given replaces the list of those.
                 (
                     "flake8-async",
-                    *("--disable", "ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"),
+                    *("--disable", "ASYNC124,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"),
                     *("--startable-in-context-manager", "_host,_run_session,_once"),
-                    # Doubles of an async interface, and tests that pytest-trio runs, need no await of their own.
-                    *("--per-file-disable", "*tests/*->ASYNC124"),
                 ),
                 ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
                 (

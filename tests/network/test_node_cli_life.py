@@ -194,7 +194,7 @@ def test_a_wrong_configuration_names_the_field(tmp_path: Path, text: str, words:
 def test_an_unreachable_chain_stops_nothing_and_doctor_says_so(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     address = {"address": "0x" + "11" * 20, "code_hash": "0x" + "22" * 32}
-    names = ("CredentialRegistry", "DelegateRegistry", "SupporterBond")
+    names = ("CredentialRegistry", "DelegateRegistry", "SupporterBond", "ReportPanel", "ConductEpochs")
     manifest.write_text(json.dumps({"chain_id": 1337, "start_block": 0, "contracts": dict.fromkeys(names, address)}))
     folder = tmp_path / "node"
     run("node", "init", "--data", str(folder), *LOOPBACK)

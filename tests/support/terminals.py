@@ -128,13 +128,25 @@ class Terminal:
         self.screen.feed(piece.decode("utf-8", "replace"))
         return bool(piece)
 
+    def interrupted(self) -> int:
+        """Press Ctrl-C as a person does, again where Python's line input missed the first; the exit code."""
+        for _ in range(10):
+            self.settle()
+            self.type("\x03")
+            ends = time.monotonic() + 3.0
+            while self.process.poll() is None and time.monotonic() < ends:
+                self._read(0.2)
+            if self.process.poll() is not None:
+                break
+        return self.ended()
+
     def ended(self, seconds: float = 30.0) -> int:
         """Read to the end; the exit code."""
         ends = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < ends:
             self._read(0.5)
         self.settle()
-        return self.process.wait(0.1)
+        return self.process.wait(5)
 
 
 @contextmanager
