@@ -36,7 +36,7 @@ _ENDS = {
     "left": "You have left.",
     "peer left": "They have said goodbye.",
     "removed": "The host has ended your place in this room.",
-    "host gone": "The host has been away for too long, so the room is closed. You did nothing wrong.",
+    "host gone": "The host has left or lost the connection, so the room is closed. You did nothing wrong.",
     "unproven": "The other side could not prove to be the supporter on the card, so nothing was shown or sent.",
     "declined": "They cannot take this conversation now. That says nothing about you; somebody else may be free.",
     "busy": "They are with someone else right now. Try again a little later, or try somebody else.",
