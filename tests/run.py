@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DROP_OLD_STUBS = (
     "import shutil, sysconfig; shutil.rmtree(sysconfig.get_path('purelib') + '/trio-stubs', ignore_errors=True)"
 )
+ASYNC_OFF = "ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
+ASYNC_LINT = ("flake8-async", "--startable-in-context-manager", "_host,_run_session,_once", "--disable")
 SCRIPTS = ["deploy/bootstrap", "requirements/lock", ".ci/run"]
 
 
@@ -42,11 +44,9 @@ def steps() -> list[Step]:
                 ("ruff", "format", "--check"),
                 # ASYNC127 asks for another HTTP client; libp2p brings httpx anyway, and one client is less to trust.
                 # The others are optional and off by themselves, but an option given replaces the list of those.
-                (
-                    "flake8-async",
-                    *("--disable", "ASYNC124,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"),
-                    *("--startable-in-context-manager", "_host,_run_session,_once"),
-                ),
+                (*ASYNC_LINT, ASYNC_OFF, *python_files("node", "protocol", "deploy")),
+                # Doubles of an async interface, and tests that pytest-trio runs, need no await of their own.
+                (*ASYNC_LINT, f"{ASYNC_OFF},ASYNC124", *python_files("tests")),
                 ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
                 (
                     "codespell",
@@ -72,6 +72,12 @@ def steps() -> list[Step]:
         Step("deploy", suite="deploy", workers=1),
         Step("demo", suite="demo", workers=1),
     ]
+
+
+def python_files(*folders: str) -> list[str]:
+    """Python sources under ``folders``, without what package managers put there."""
+    found = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+    return [str(path.relative_to(ROOT)) for path in found if "node_modules" not in path.parts]
 
 
 def executables(*folders: str) -> list[str]:
