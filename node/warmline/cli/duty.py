@@ -11,7 +11,7 @@ from warmline.cli.device import device_passphrase, supporter_options
 from warmline.cli.entries import entry_option, known_entries
 
 if TYPE_CHECKING:
-    from warmline.cli.desk import Desk, Face, Wish
+    from warmline.cli.switchboard import Switchboard, Face, Wish
     from warmline.client.duty import Duty
     from warmline.client.session_doors import Knocking
 
@@ -46,7 +46,7 @@ async def _duty(
 ) -> None:
     import trio
 
-    from warmline.cli.desk import Desk, JsonFace, TerminalFace
+    from warmline.cli.switchboard import Switchboard, JsonFace, TerminalFace
     from warmline.cli.terminal import open_terminal
     from warmline.client.duty import open_duty
     from warmline.client.line import pick_up
@@ -62,8 +62,8 @@ async def _duty(
         face.note("Opening your doors …", "2")
         async with open_duty(line, folder, passphrase, seats=seats) as duty, trio.open_nursery() as nursery:
             knocks = Knocks(duty, face)
-            desk = Desk(face, nursery, knocks.act)
-            knocks.desk = desk
+            board = Switchboard(face, nursery, knocks.act)
+            knocks.board = board
             nursery.start_soon(knocks.listen)
             face.note(
                 f"You are on duty as {duty.name}, at {_doors(duty.doors_up)}. /help says what you can do.",
@@ -72,7 +72,7 @@ async def _duty(
                 name=duty.name,
                 doors=duty.doors_up,
             )
-            await desk.serve()
+            await board.serve()
             face.note("Saying goodbye …", "2")
             nursery.cancel_scope.cancel()
 
@@ -91,7 +91,7 @@ class Knocks:
         self._face = face
         self._waiting: dict[str, Knocking] = {}
         self._count = 0
-        self.desk: Desk | None = None
+        self.board: Switchboard | None = None
 
     async def listen(self) -> None:
         async for knock in self._duty.knocks:
@@ -132,10 +132,10 @@ class Knocks:
         return True
 
     async def _let_in(self, knock: Knocking) -> None:
-        assert self.desk is not None
+        assert self.board is not None
         opened = await self._duty.let_in(knock)
         if opened.new:
-            self.desk.add(opened.talk, opened.name, room=opened.room)
+            self.board.add(opened.talk, opened.name, room=opened.room)
 
     def _which(self, number: str) -> str:
         from warmline_protocol.errors import UsageError

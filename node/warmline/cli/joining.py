@@ -8,7 +8,7 @@ import click
 import trio
 
 from warmline.cli import words
-from warmline.cli.desk import Desk, Face, JsonFace, TerminalFace
+from warmline.cli.switchboard import Switchboard, Face, JsonFace, TerminalFace
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up
@@ -38,13 +38,13 @@ async def join_group(entries: tuple[str, ...], group: str, me: Persona, opening:
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
         introduce(face, match, me)
         async with trio.open_nursery() as nursery:
-            desk, listing = Desk(face, nursery), match.listing
+            board, listing = Switchboard(face, nursery), match.listing
             if listing.kind == ROOM:
                 async with join_room(line.client, contact, match.record.id, me=me, line=opening) as room:
-                    await serve_one(desk, room, listing.title, nursery, room=True)
+                    await serve_one(board, room, listing.title, nursery, room=True)
             else:
                 async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
-                    await serve_one(desk, session, listing.facilitated_by, nursery)
+                    await serve_one(board, session, listing.facilitated_by, nursery)
 
 
 async def find_group(line: Line, group: str) -> tuple[Match, Contact]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import trio
 
-    from warmline.cli.desk import Desk, Face, Place
+    from warmline.cli.switchboard import Switchboard, Face, Place
     from warmline.client.line import Line
     from warmline.client.matching import Supporter
     from warmline.client.session import Conversation, Persona
@@ -117,7 +117,7 @@ async def _talk(
 ) -> None:
     import trio
 
-    from warmline.cli.desk import Desk, JsonFace, TerminalFace
+    from warmline.cli.switchboard import Switchboard, JsonFace, TerminalFace
     from warmline.cli.terminal import open_terminal
     from warmline.client.line import pick_up
     from warmline.client.session import Contact, SessionSettings, open_session
@@ -140,17 +140,19 @@ async def _talk(
         introduce(face, chosen, me)
         contact = Contact.of(chosen.card, chosen.record.key)
         async with open_session(line.client, contact, me=me, line=opening) as session, trio.open_nursery() as nursery:
-            desk = Desk(face, nursery)
-            await serve_one(desk, session, chosen.card.name, nursery)
+            board = Switchboard(face, nursery)
+            await serve_one(board, session, chosen.card.name, nursery)
 
 
-async def serve_one(desk: Desk, talk: Conversation, name: str, nursery: trio.Nursery, *, room: bool = False) -> None:
-    """One conversation at the desk, until either side ends it."""
-    place = desk.add(talk, name, room=room)
+async def serve_one(
+    board: Switchboard, talk: Conversation, name: str, nursery: trio.Nursery, *, room: bool = False
+) -> None:
+    """One conversation at the board, until either side ends it."""
+    place = board.add(talk, name, room=room)
     nursery.start_soon(_end_with, place, nursery.cancel_scope)
-    await desk.serve()
+    await board.serve()
     for weakness in talk.weaknesses:
-        desk.face.note(f"Note: {weakness}.", "2", weakness=weakness)
+        board.face.note(f"Note: {weakness}.", "2", weakness=weakness)
     await talk.aclose()
     await place.ended.wait()
 

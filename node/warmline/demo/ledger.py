@@ -20,7 +20,7 @@ class Talk:
     name: str
     programs: tuple[Program, ...]
     places: tuple[int, ...]
-    """The conversation's number at each program's desk."""
+    """The conversation's number at each program's switchboard."""
 
     def lines(self, program: Program) -> Iterator[Heard]:
         place = self.places[self.programs.index(program)]

@@ -1,6 +1,6 @@
 """Conversations at one keyboard: a seeker's one, or a supporter's knocks and up to a few conversations and rooms.
 
-The same desk serves a person at a terminal and a program that speaks JSON lines; only what is read and shown differs.
+The same board serves a person at a terminal and a program that speaks JSON lines; only what is read and shown differs.
 What is typed goes to the conversation in front; ``/help`` says the rest.
 """
 
@@ -31,7 +31,7 @@ class Wish:
 
 
 class Face(Protocol):
-    """How a desk talks with whoever sits at it."""
+    """How a board talks with whoever sits at it."""
 
     def note(self, text: str, style: str = "", **data: Any) -> None:
         """Say something that belongs to no conversation; programs get ``data``."""
@@ -52,7 +52,7 @@ class Face(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One conversation at the desk."""
+    """One conversation at the board."""
 
     number: int
     name: str
@@ -66,7 +66,7 @@ Act = Callable[[Wish], Awaitable[bool]]
 """Does a wish and says whether it knew it."""
 
 
-class Desk:
+class Switchboard:
     """Reads wishes, shows events. ``acts`` are the extra verbs of a supporter."""
 
     def __init__(self, face: Face, nursery: trio.Nursery, acts: Act | None = None) -> None:
@@ -198,7 +198,7 @@ class TerminalFace:
 class JsonFace:
     """A program on standard input and output: one JSON object a line, both ways.
 
-    In: ``{"do": "say", "to": "1", "text": "…"}``; ``do`` is a verb of the desk, ``to`` whom it is about.
+    In: ``{"do": "say", "to": "1", "text": "…"}``; ``do`` is a verb of the board, ``to`` whom it is about.
     Out: ``{"event": …, "place": 1, …}`` as ``warmline.client.session.to_json`` writes them, and ``{"note": …}``.
     """
 
