@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from support.terminals import Screen
-from warmline.cli.switchboard import Place, TerminalFace
 from warmline.cli.lineedit import EndOfInput, LineEditor
+from warmline.cli.switchboard import Place, TerminalFace
 from warmline.cli.terminal import Terminal, fitted, printable, wrapped
 from warmline_protocol.session import events as said
 

@@ -11,7 +11,7 @@ from warmline.cli.device import device_passphrase, supporter_options
 from warmline.cli.entries import entry_option, known_entries
 
 if TYPE_CHECKING:
-    from warmline.cli.switchboard import Switchboard, Face, Wish
+    from warmline.cli.switchboard import Face, Switchboard, Wish
     from warmline.client.duty import Duty
     from warmline.client.session_doors import Knocking
 
@@ -46,7 +46,7 @@ async def _duty(
 ) -> None:
     import trio
 
-    from warmline.cli.switchboard import Switchboard, JsonFace, TerminalFace
+    from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace
     from warmline.cli.terminal import open_terminal
     from warmline.client.duty import open_duty
     from warmline.client.line import pick_up

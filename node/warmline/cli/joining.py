@@ -8,7 +8,7 @@ import click
 import trio
 
 from warmline.cli import words
-from warmline.cli.switchboard import Switchboard, Face, JsonFace, TerminalFace
+from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up

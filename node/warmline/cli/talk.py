@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import trio
 
-    from warmline.cli.switchboard import Switchboard, Face, Place
+    from warmline.cli.switchboard import Face, Place, Switchboard
     from warmline.client.line import Line
     from warmline.client.matching import Supporter
     from warmline.client.session import Conversation, Persona
@@ -117,7 +117,7 @@ async def _talk(
 ) -> None:
     import trio
 
-    from warmline.cli.switchboard import Switchboard, JsonFace, TerminalFace
+    from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace
     from warmline.cli.terminal import open_terminal
     from warmline.client.line import pick_up
     from warmline.client.session import Contact, SessionSettings, open_session
