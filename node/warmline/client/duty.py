@@ -148,8 +148,7 @@ async def open_duty(line: Line, folder: Path, passphrase: str, *, seats: int) ->
 async def _doors_open(keeper: DoorKeeper, wanted: int) -> None:
     """Until every door is listened at, or some time has passed."""
     with trio.move_on_after(DOORS_WITHIN):
-        while keeper.doors_up < wanted:  # noqa: ASYNC110 - a keeper has no event for it
-            await trio.sleep(0.05)
+        await keeper.wait_doors_up(wanted)
 
 
 def _contact_keys(identity: Identity) -> list[ContactKey]:

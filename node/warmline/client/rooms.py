@@ -194,8 +194,8 @@ class JoinedRoom(RoomConversation):
         for answer in self._read_answers(cells):
             await self._do(partial(_take_control, answer))
 
-    async def _come_in(self, contact: Contact, me: Persona, line: str, listing: bytes) -> None:
-        joined = await self._seek(contact, me, line, listing)
+    async def _come_in(self, contact: Contact, me: Persona, line: str, listing: bytes, attempt: bytes | None) -> None:
+        joined = await self._seek(contact, me, line, listing, attempt)
         if joined is None:
             return
         now = self.client.clock.utc_ms()
@@ -347,12 +347,15 @@ async def host_room(client: Client, *, key: SigningKey, me: Persona) -> AsyncIte
 
 @asynccontextmanager
 async def join_room(
-    client: Client, contact: Contact, listing: bytes, *, me: Persona, line: str = ""
+    client: Client, contact: Contact, listing: bytes, *, me: Persona, line: str = "", attempt: bytes | None = None
 ) -> AsyncIterator[JoinedRoom]:
-    """Ask to be let into the room of a listing (its 32-byte record id). Returns at once; see the events."""
+    """Ask to be let into the room of a listing (its 32-byte record id). Returns at once; see the events.
+
+    ``attempt`` is the 16-byte id of an invitation by the host's client; without one it is random.
+    """
     async with conversing() as nursery:
         room = JoinedRoom(client, nursery)
-        nursery.start_soon(room._come_in, contact, me, line, listing)
+        nursery.start_soon(room._come_in, contact, me, line, listing, attempt)
         try:
             yield room
         finally:

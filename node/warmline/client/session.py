@@ -253,9 +253,12 @@ async def open_session(
     me: Persona,
     line: str = "",
     listing: bytes = b"",
+    attempt: bytes | None = None,
     vault: Vault | None = None,
 ) -> AsyncIterator[Session]:
     """Say Hello to a supporter. Returns at once with a session that is not established yet; see its events.
+
+    ``attempt`` is the 16-byte id of an invitation (``DoorKeeper.expect`` at their side); without one it is random.
 
     With a ``vault`` it is kept there from the moment it is established until it ends, a day at most.
     """
@@ -263,7 +266,7 @@ async def open_session(
         session = Session(client, nursery)
         session._keep = None if vault is None else Keep(client, vault)
         session._contact, session._me = contact, me
-        nursery.start_soon(_seek, session, line, listing)
+        nursery.start_soon(_seek, session, line, listing, attempt)
         try:
             yield session
         finally:
@@ -293,8 +296,8 @@ async def resume_session(
             await session.aclose()
 
 
-async def _seek(session: Session, line: str, listing: bytes) -> None:
+async def _seek(session: Session, line: str, listing: bytes, attempt: bytes | None) -> None:
     assert session._contact is not None and session._me is not None
-    joined = await session._seek(session._contact, session._me, line, listing)
+    joined = await session._seek(session._contact, session._me, line, listing, attempt)
     if joined is not None:
         await session._come_in(joined)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("warmline.client")
 _ATTEMPTS_KEPT = 1024
+_EXPECTED_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class ContactKey:
 
 @dataclass(frozen=True, slots=True)
 class Knocking:
-    """Somebody at the door. ``again``: the same attempt was let in before (its Welcome got lost)."""
+    """Somebody at the door. ``again``: the same attempt was let in before (its Welcome got lost). ``expected``: this
+    client invited the attempt itself (:meth:`DoorKeeper.expect`), so it can be let in without asking."""
 
     attempt: bytes
     name: str
@@ -84,6 +86,7 @@ class Knocking:
     line: str
     listing: bytes
     again: bool
+    expected: bool
     hello: Hello = field(repr=False)
     _lane: _DoorLane = field(repr=False)
     _seq: int = field(repr=False)
@@ -92,13 +95,20 @@ class Knocking:
 class _DoorLane:
     """Follows one door; a cell goes from the node when everything up to it was decided."""
 
-    def __init__(self, client: Client, own: OwnDoor, heard: Callable[[_DoorLane, int, bytes], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        own: OwnDoor,
+        heard: Callable[[_DoorLane, int, bytes], None],
+        moved: Callable[[], None],
+    ) -> None:
         self.own = own
         self.up = False
         self.gone = ""
         self.weakness: str | None = None
         self._client = client
         self._heard = heard
+        self._moved = moved
         self._undecided: set[int] = set()
         self._read: Cursor | None = None
         self._acked = 0
@@ -129,8 +139,12 @@ class _DoorLane:
                 if isinstance(error, RefusedError) and error.code in GONE:
                     self.gone = error.message
                 log.debug("a door is out of reach: %s", type(error).__name__)
-            self.up = False
+            self._set_up(False)
             await backoff.wait()
+
+    def _set_up(self, up: bool) -> None:
+        self.up = up
+        self._moved()
 
     async def _make_sure(self, queues: QueueClient) -> None:
         try:
@@ -143,7 +157,7 @@ class _DoorLane:
     async def _follow(self, path: LanePath, queues: QueueClient) -> None:
         queue = queue_id(self.own.owner.public)
         async with queues.follow(queue, owner=self.own.owner, cursor=self._read) as cells:
-            self.up = True
+            self._set_up(True)
 
             async def hand_on(batch: list[tuple[Cursor, bytes]]) -> None:  # noqa: ASYNC124 - carry awaits it
                 for cursor, cell in batch:
@@ -208,6 +222,8 @@ class DoorKeeper:
         self._seen: dict[bytes, bytes] = {}
         self._let_in: dict[bytes, Session] = {}
         self._rooms: set[bytes] = set()
+        self._expected: dict[bytes, int] = {}
+        self._doors_moved = trio.Event()
         self._say, self.knocks = trio.open_memory_channel[Knocking](math.inf)
 
     @property
@@ -220,7 +236,30 @@ class DoorKeeper:
         """How many doors are being followed at this moment."""
         return sum(lane.up for lane in self._lanes)
 
+    async def wait_doors_up(self, count: int) -> None:
+        """Until so many doors are being followed."""
+        while self.doors_up < count:
+            await self._doors_moved.wait()
+
+    def _moved(self) -> None:
+        moved, self._doors_moved = self._doors_moved, trio.Event()
+        moved.set()
+
     # -- hearing
+
+    def expect(self, attempt: bytes, until_ms: int) -> None:
+        """A Hello with this 16-byte attempt id was invited: until then (ms UTC) its knock says ``expected``.
+
+        The id is the invitation: give it over an encrypted way only, to whom it is for.
+        """
+        now = self.client.clock.utc_ms()
+        self._expected = {each: until for each, until in self._expected.items() if until > now}
+        if len(self._expected) >= _EXPECTED_MAX and attempt not in self._expected:
+            del self._expected[next(iter(self._expected))]
+        self._expected[attempt] = until_ms
+
+    def _is_expected(self, attempt: bytes) -> bool:
+        return self._expected.get(attempt, 0) > self.client.clock.utc_ms()
 
     def _heard(self, lane: _DoorLane, seq: int, cell: bytes) -> None:
         keys = self._contact_keys()
@@ -255,7 +294,10 @@ class DoorKeeper:
         line = clean(hello.line) if hello.line else ""
         avatar = hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")
         again = hello.attempt in self._rooms
-        self._say.send_nowait(Knocking(hello.attempt, name, avatar, line, hello.listing, again, hello, lane, seq))
+        expected = self._is_expected(hello.attempt)
+        self._say.send_nowait(
+            Knocking(hello.attempt, name, avatar, line, hello.listing, again, expected, hello, lane, seq)
+        )
 
     # -- answering
 
@@ -365,7 +407,7 @@ async def keep_doors(
         keeper = DoorKeeper(client, nursery, contact_keys, key, me, max_sessions, vault)
         failure: WarmlineError | None = None
         for own in doors:
-            lane = _DoorLane(client, own, keeper._heard)
+            lane = _DoorLane(client, own, keeper._heard, keeper._moved)
             try:
                 with trio.fail_after(client.settings.create):
                     await nursery.start(lane.run)

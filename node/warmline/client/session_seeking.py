@@ -104,7 +104,9 @@ class Asking(Conversation):
         if early:
             await self._take_cells(early)
 
-    async def _seek(self, contact: Contact, me: Persona, line: str, listing: bytes) -> Joined | None:
+    async def _seek(
+        self, contact: Contact, me: Persona, line: str, listing: bytes, attempt: bytes | None = None
+    ) -> Joined | None:
         """What the supporter let this side into; None when it ended otherwise."""
         try:
             replies = await self._open_queues()
@@ -118,6 +120,7 @@ class Asking(Conversation):
             line=line,
             listing=listing,
             replies=replies,
+            attempt=attempt,
             reading=self._read_with,
             answered=self._answered,
         )
@@ -136,6 +139,7 @@ class Seeking:
         line: str,
         listing: bytes,
         replies: tuple[bytes, ...],
+        attempt: bytes | None = None,
         reading: Callable[[AnswerReader], None],
         answered: trio.MemoryReceiveChannel[Answer],
     ) -> None:
@@ -149,7 +153,7 @@ class Seeking:
         self._reading = reading
         self._answered = answered
         self._failed: Callable[[str], None] = conversation._end
-        self._attempt = self._client.rng.bytes(16)
+        self._attempt = self._client.rng.bytes(16) if attempt is None else attempt
 
     async def run(self, failed: Callable[[str], None]) -> Joined | None:
         """What the supporter let this side into; None when it did not, after ``failed`` was told why."""
