@@ -2,8 +2,8 @@
 
 Signatures and record ids are over bytes, so every value has exactly one encoding here and a decoder refuses all
 others: shortest integers and lengths, map keys strings in UTF-8 byte order without doubles, no floats, nil or
-extensions. ``decode`` checks by bounds first (a hostile length must not allocate), then by encoding again and
-comparing: whatever trick a non-canonical encoder plays, the bytes differ.
+extensions. ``decode`` checks by bounds first (a hostile length must not allocate), then types, depth and the order of
+keys, then by encoding again and comparing: whatever trick a non-canonical encoder plays, the bytes differ.
 
 Frames carry an unsigned varint length as libp2p streams do (multiformats/unsigned-varint, minimal form only).
 """
@@ -20,6 +20,7 @@ from warmline_protocol.errors import MalformedError, OversizeError, UsageError
 
 Value: TypeAlias = "bool | int | str | bytes | Sequence[Value] | Mapping[str, Value]"
 
+_PLAIN = frozenset((bool, int, str, bytes))
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 
@@ -48,7 +49,8 @@ def decode(data: bytes, *, max_size: int = limits.MESSAGE_MAX) -> Value:
             max_map_len=limits.ITEMS_MAX,
             max_ext_len=0,
         )
-        canonical = encode(value)
+        budget.check(value)
+        canonical = msgpack.packb(value, use_bin_type=True)  # keys came in order, or on_map refused them
     except MalformedError:
         raise
     except UsageError as error:
@@ -112,11 +114,29 @@ class _Budget:
         result = dict(pairs)
         if len(result) != len(pairs):
             raise MalformedError("a map with the same key twice")
+        if not all(type(key) is str for key in result):
+            raise MalformedError("a map key that is not a string")
+        keys = [key.encode() for key in result]
+        if keys != sorted(keys):
+            raise MalformedError("a map whose keys are out of order")
         return result
 
     def on_list(self, items: list[Value]) -> list[Value]:
         self._spend(len(items))
         return items
+
+    def check(self, value: object, depth: int = 0) -> None:
+        """Refuse types that the wire does not know, and what is nested too deep; cheaper than encoding it anew."""
+        if type(value) in _PLAIN:
+            return
+        if type(value) is not dict and type(value) is not list:
+            raise MalformedError(f"a value that the wire does not allow: {type(value).__name__}")
+        items = value.values() if type(value) is dict else value
+        if items and depth >= limits.DEPTH_MAX:
+            raise MalformedError(f"nested deeper than {limits.DEPTH_MAX}")
+        for item in items:
+            if type(item) not in _PLAIN:
+                self.check(item, depth + 1)
 
     def _spend(self, values: int) -> None:
         self._left -= values + 1

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 from coincurve import PrivateKey, PublicKey
@@ -37,6 +38,8 @@ _MAY = {
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _DELEGATION_TYPE = "Delegation(string statement,address wallet,bytes32 key,uint64 notBefore,uint64 notAfter)"
+_DELEGATION_HASH = keccak(_DELEGATION_TYPE.encode())
+_DOMAIN_HASHES = keccak(_DOMAIN_TYPE.encode()) + keccak(b"warmline") + keccak(b"1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +98,32 @@ class Delegation:
 
     def digest(self) -> bytes:
         """The 32 bytes that are signed (EIP-712: 0x1901, domain separator, struct hash)."""
-        domain = keccak(
-            keccak(_DOMAIN_TYPE.encode())
-            + keccak(b"warmline")
-            + keccak(b"1")
-            + _word(self.chain_id)
-            + self.registry.rjust(32, b"\0")
-        )
         struct = keccak(
-            keccak(_DELEGATION_TYPE.encode())
+            _DELEGATION_HASH
             + keccak(self.statement.encode())
             + self.wallet.rjust(32, b"\0")
             + self.key
             + _word(self.not_before_s)
             + _word(self.not_after_s)
         )
-        return bytes(keccak(b"\x19\x01" + domain + struct))
+        return bytes(keccak(b"\x19\x01" + _domain(self.chain_id, self.registry) + struct))
 
     def check(self) -> None:
         """Raise :class:`BadSignatureError` unless the wallet signed; does nothing where only the chain can tell."""
-        if self.signature is not None and recover(self.digest(), self.signature) != self.wallet:
+        if self.signature is not None and _signer(self.digest(), self.signature) != self.wallet:
             raise BadSignatureError("the delegation is not signed by the wallet that it names")
+
+
+@lru_cache(maxsize=64)
+def _domain(chain_id: int, registry: bytes) -> bytes:
+    """The domain separator: the same for all of one chain."""
+    return bytes(keccak(_DOMAIN_HASHES + _word(chain_id) + registry.rjust(32, b"\0")))
+
+
+@lru_cache(maxsize=4096)
+def _signer(digest: bytes, signature: bytes) -> bytes:
+    """:func:`recover`, remembered: one delegation stands on all records that a supporter signs under it."""
+    return recover(digest, signature)
 
 
 def recover(digest: bytes, signature: bytes) -> bytes:

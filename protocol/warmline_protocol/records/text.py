@@ -22,7 +22,8 @@ _BAD_FORMAT = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\
 
 def check_text(field: str, text: str, *, lines: bool = False) -> None:
     """Raise :class:`UsageError` for control or reordering characters, or space at the ends."""
-    for char in text:
+    plain = text.replace("\n", "") if lines else text
+    for char in "" if plain.isascii() and plain.isprintable() else text:
         if char == "\n" and lines:
             continue
         if unicodedata.category(char) in ("Cc", "Zl", "Zp", "Co", "Cn") or char in _BAD_FORMAT:
