@@ -21,10 +21,10 @@ import trio
 from eth_hash.auto import keccak
 
 from warmline.chain import checkpoint
+from warmline.chain.endpoints import Source
 from warmline.chain.errors import RpcError, RpcGarbageError, WrongChainError
 from warmline.chain.events import decode_log, topics, unhex
 from warmline.chain.manifest import Manifest
-from warmline.chain.provider import Rpc
 from warmline.chain.reorg import DisconnectedError, FinalityBrokenError, Ref, Span, Window
 from warmline.store.store import Store
 from warmline_protocol.errors import WarmlineError
@@ -63,14 +63,14 @@ class Progress:
 
 
 class Follower:
-    """One endpoint, one manifest. `on_change` is called after each step that moved the tip."""
+    """One source, one manifest. `on_change` is called after each step that moved the tip."""
 
     def __init__(
-        self, rpc: Rpc, manifest: Manifest, store: Store, settings: FollowSettings, on_change: Callable[[], None]
+        self, source: Source, manifest: Manifest, store: Store, settings: FollowSettings, on_change: Callable[[], None]
     ) -> None:
         self.view = PendingView(Ledger())
         self.progress = Progress()
-        self._rpc = rpc
+        self._source = source
         self._manifest = manifest
         self._store = store
         self._settings = settings
@@ -122,7 +122,7 @@ class Follower:
             return
         self.progress.contacted_s = trio.current_time()
         if self.progress.problem is not None:
-            log.info("the chain endpoint %s answers again", self._rpc.where)
+            log.info("the chain endpoint %s answers again", self._source.where)
             self.progress.problem = None
 
     # -- connecting
@@ -134,12 +134,12 @@ class Follower:
         """Check that this is the chain and these are the contracts; continue from memory or the store if it fits."""
         names = sorted(self._manifest.contracts)
         codes = [("eth_getCode", ["0x" + self._manifest.address(name).hex(), "latest"]) for name in names]
-        chain_id, genesis, *code = await self._rpc.batch(
+        chain_id, genesis, *code = await self._source.batch(
             [("eth_chainId", []), ("eth_getBlockByNumber", ["0x0", False]), *codes]
         )
         if _quantity(chain_id) != self._manifest.chain_id:
             raise WrongChainError(
-                f"the endpoint {self._rpc.where} serves chain {_quantity(chain_id)}, the manifest is for chain "
+                f"the endpoint {self._source.where} serves chain {_quantity(chain_id)}, the manifest is for chain "
                 f"{self._manifest.chain_id}"
             )
         for name, found in zip(names, code, strict=True):
@@ -156,7 +156,7 @@ class Follower:
 
     async def _restart(self) -> Window:
         first = hex(max(self._manifest.start_block - 1, 0))
-        base = _ref(await self._rpc.call("eth_getBlockByNumber", first, False))
+        base = _ref(await self._source.call("eth_getBlockByNumber", first, False))
         identity, manifest_id = self._identity, self._manifest_id()
         await self._store.write(lambda conn: checkpoint.reset(conn, identity, manifest_id, base))
         return self._adopt(Window(base), ())
@@ -205,7 +205,7 @@ class Follower:
         calls = [("eth_getBlockByNumber", [tag, False]) for tag in ("latest", hex(number))]
         if self._settings.confirmations is None:
             calls.append(("eth_getBlockByNumber", ["finalized", False]))
-        latest, there, *tagged = await self._rpc.batch(calls)
+        latest, there, *tagged = await self._source.batch(calls)
         head = _ref(latest)
         if self._settings.confirmations is not None:
             final = head.number - self._settings.confirmations + 1
@@ -222,7 +222,7 @@ class Follower:
                 f"the chain endpoint is at block {head.number}, below block {window.base.number} that was final",
                 hint="The endpoint is still catching up; if it was reset, use the manifest that it wrote.",
             )
-        there = await self._rpc.call("eth_getBlockByNumber", hex(mine.number), False)
+        there = await self._source.call("eth_getBlockByNumber", hex(mine.number), False)
         if there is None:
             raise DisconnectedError("the chain's head moved back between two questions")
         return _ref(there), mine
@@ -230,7 +230,7 @@ class Follower:
     async def _fetch_span(self, first: int, final: int) -> Span:
         last = min(first + self._span - 1, final)
         try:
-            start, end, logs = await self._rpc.batch(
+            start, end, logs = await self._source.batch(
                 [
                     ("eth_getBlockByNumber", [hex(first), False]),
                     ("eth_getBlockByNumber", [hex(last), False]),
@@ -247,11 +247,11 @@ class Follower:
 
     async def _fetch_singles(self, first: int, head: int) -> list[Span]:
         numbers = range(first, min(head, first + SINGLES - 1) + 1)
-        blocks = await self._rpc.batch([("eth_getBlockByNumber", [hex(number), False]) for number in numbers])
+        blocks = await self._source.batch([("eth_getBlockByNumber", [hex(number), False]) for number in numbers])
         if any(block is None for block in blocks):
             raise DisconnectedError("the chain's head moved back between two questions")
         refs = [_ref(block) for block in blocks]
-        logs = await self._rpc.batch(
+        logs = await self._source.batch(
             [("eth_getLogs", [{**self._filter, "blockHash": "0x" + ref.hash.hex()}]) for ref in refs]
         )
         return [

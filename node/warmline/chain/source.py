@@ -15,10 +15,11 @@ from pathlib import Path
 
 import trio
 
+from warmline.chain.endpoints import EndpointStatus, Source, open_source
 from warmline.chain.errors import ManifestError
 from warmline.chain.follower import Follower, FollowSettings
 from warmline.chain.manifest import Manifest, read_manifest
-from warmline.chain.provider import is_loopback, open_rpc
+from warmline.chain.provider import is_loopback
 from warmline.env import Clock, RunBlocking
 from warmline.store.store import Store
 from warmline_protocol.limits import STANDING_AGE_MAX_S
@@ -27,14 +28,16 @@ from warmline_protocol.records.standing import ChainHead, Standing
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """An empty `url` means: no chain. `confirmations`: a block is final once that many, itself included, are on it;
-    None: the chain's `finalized` tag. `poll_s` None: half a second on loopback, 6 s elsewhere."""
+    """An empty `url` means: no chain. `also`: more endpoints of the same chain, which must agree. `confirmations`: a
+    block is final once that many, itself included, are on it; None: the chain's `finalized` tag. `poll_s` None: half a
+    second on loopback, 6 s elsewhere."""
 
     url: str = ""
     manifest: Path | Manifest | None = None
     confirmations: int | None = None
     poll_s: float | None = None
     deadline_s: float = 20.0
+    also: tuple[str, ...] = ()
 
 
 class ChainState(Enum):
@@ -46,7 +49,8 @@ class ChainState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ChainStatus:
-    """For `warmline status` and metrics. `lag_s`: age of the newest block that standing takes into account."""
+    """For `warmline status` and metrics. `lag_s`: age of the newest block that standing takes into account.
+    `endpoints`: how each does, where there are several."""
 
     state: ChainState
     head: ChainHead | None = None
@@ -55,6 +59,7 @@ class ChainStatus:
     reorgs: int = 0
     problem: str | None = None
     hint: str | None = None
+    endpoints: tuple[EndpointStatus, ...] = ()
 
 
 class NullChain:
@@ -84,6 +89,7 @@ class FollowedChain:
         self._chain_id = chain_id
         self._clock = clock
         self._follower: Follower | None = None
+        self._source: Source | None = None
         self._changed = trio.Event()
 
     def head(self) -> ChainHead | None:
@@ -120,6 +126,7 @@ class FollowedChain:
             progress.reorgs + progress.restarts,
             None if problem is None else problem.message,
             None if problem is None else problem.hint,
+            () if self._source is None else self._source.statuses(),
         )
 
     @property
@@ -150,9 +157,11 @@ async def open_chain(
         return
     manifest = await _manifest(config, run_blocking)
     chain = FollowedChain(manifest.chain_id, clock)
-    async with open_rpc(config.url, deadline_s=config.deadline_s) as rpc, trio.open_nursery() as nursery:
+    urls = (config.url, *config.also)
+    async with open_source(urls, deadline_s=config.deadline_s) as source, trio.open_nursery() as nursery:
         settings = _settings(config)
-        chain._follower = follower = Follower(rpc, manifest, store, settings, chain._moved)
+        chain._source = source
+        chain._follower = follower = Follower(source, manifest, store, settings, chain._moved)
         await follower.resume()
         nursery.start_soon(follower.run, name="chain follower")
         try:
@@ -172,4 +181,6 @@ async def _manifest(config: ChainConfig, run_blocking: RunBlocking) -> Manifest:
 
 
 def _settings(config: ChainConfig) -> FollowSettings:
-    return FollowSettings(config.confirmations, config.poll_s or (0.5 if is_loopback(config.url) else 6.0))
+    return FollowSettings(
+        config.confirmations, config.poll_s or (0.5 if all(map(is_loopback, (config.url, *config.also))) else 6.0)
+    )

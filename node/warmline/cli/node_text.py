@@ -52,8 +52,14 @@ def _chain(chain: dict[str, Any]) -> str:
     if chain["state"] == "none":
         return "chain     none configured: records show as unverified"
     age = "" if chain["lag_s"] is None else f", {duration(chain['lag_s'])} old"
-    text = f"chain     {chain['state']} at block {chain['block']}{age}"
+    text = f"chain     {chain['state']} at block {chain['block']}{age}{_agreeing(chain['endpoints'])}"
     return f"{text}: {chain['problem']}" if chain["problem"] else text
+
+
+def _agreeing(endpoints: list[dict[str, str]]) -> str:
+    """How many endpoints agree; nothing where one alone is asked."""
+    good = sum(one["state"] == "ok" for one in endpoints)
+    return f", {good} of {len(endpoints)} endpoints agree" if endpoints else ""
 
 
 def _clock(offset_ms: int | None) -> str:

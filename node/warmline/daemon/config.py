@@ -74,6 +74,9 @@ class ChainSection:
     """Where supporters' standing is read from. Empty: everything works and records show as unverified."""
 
     url: str = _set("", "JSON-RPC address of an Ethereum node, or of `warmline chain dev`.")
+    also: tuple[str, ...] = _set(
+        (), "More JSON-RPC addresses of the same chain, run by others: what is believed must be agreed on by two."
+    )
     manifest: str = _set("", "Path of the manifest with the contracts' addresses, relative to this file.")
     confirmations: int = _set(
         0,

@@ -210,6 +210,10 @@ async def _chain(config: Config, status: dict[str, Any] | None) -> Finding:
         )
     if status is not None and status["chain"]["problem"]:
         return Finding("chain", Level.FAIL, status["chain"]["problem"], status["chain"]["hint"] or "")
+    unwell = [] if status is None else [one for one in status["chain"]["endpoints"] if one["state"] != "ok"]
+    if unwell:
+        said = "; ".join(f"{one['where']} {one['state']}: {one['why']}" for one in unwell)
+        return Finding("chain", Level.NOTE, said, "Standing goes by the others. Mend or replace it: one alone may lie.")
     return await _catching("chain", lambda: _chain_answers(config))
 
 

@@ -243,6 +243,7 @@ def _chain(chain: Chain) -> dict[str, Any]:
         "reorgs": status.reorgs,
         "problem": status.problem,
         "hint": status.hint,
+        "endpoints": [dataclasses.asdict(one) for one in status.endpoints],
     }
 
 

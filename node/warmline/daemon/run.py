@@ -24,7 +24,7 @@ from warmline.daemon.config import Config, load
 from warmline.daemon.home import Home
 from warmline.daemon.node import MIB, Node, build_node
 from warmline.daemon.supervise import Supervisor
-from warmline.env import SystemClock, SystemRng, run_in_thread
+from warmline.env import Clock, SystemClock, SystemRng, run_in_thread
 from warmline.store.store import open_store
 from warmline_protocol.errors import UnreachableError
 
@@ -60,14 +60,14 @@ class _Running:
         return self.node
 
 
-async def run_node(folder: Path, ready: Ready) -> None:
+async def run_node(folder: Path, ready: Ready, *, clock: Clock | None = None) -> None:
     """Run the node in ``folder`` until SIGTERM or SIGINT; ``ready`` is called at each start.
 
     Raises ConfigError for what the operator must mend (a taken port, a bad file, a directory in use).
     """
     home = Home(folder)
     config, key = load(folder), home.key()
-    rng, clock, running = SystemRng(), SystemClock(), _Running()
+    rng, clock, running = SystemRng(), clock or SystemClock(), _Running()
     async with (
         open_store(
             home.store_file, run_blocking=run_in_thread, clock=clock, rng=rng, disk_budget=config.node.store_mb * MIB
@@ -119,7 +119,7 @@ async def _until_signal(scope: trio.CancelScope) -> None:
 def _chain_config(config: Config) -> ChainConfig:
     chain = config.chain
     manifest = config.folder / chain.manifest if chain.manifest else None
-    return ChainConfig(chain.url, manifest, chain.confirmations or None)
+    return ChainConfig(chain.url, manifest, chain.confirmations or None, also=chain.also)
 
 
 # --- systemd (sd_notify(3)) ------------------------------------------------------------------------------------------
