@@ -189,6 +189,11 @@ HEARTBEAT_MS: Final = 40_000
 ROOM_READ_ONLY_MS: Final = 120_000
 ROOM_CLOSED_MS: Final = 10 * 60_000
 """Silence of the host after which a room takes no more messages, and after which it is closed."""
+ROOM_BATCH_MS: Final = 250
+"""How long a room's host gathers people to let in before it commits: those of one moment come in together."""
+ROOM_REJOINS_MAX: Final = 3
+"""How often a member that is out of step says Hello again by itself."""
+SLOW_MODE_MAX_MS: Final = 3600_000
 SEEN_HOST_MS: Final = 1_000
 """How long a room's host gathers messages before it says what it has seen."""
 SEEN_MEMBER_MS: Final = 400

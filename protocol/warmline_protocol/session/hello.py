@@ -11,11 +11,13 @@ After that nobody can read it; the door is deleted, and its node's refusal is wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 from warmline_protocol import limits
+from warmline_protocol.codec import encode
 from warmline_protocol.errors import BadSignatureError, MalformedError, OversizeError, RemoteError, UsageError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import cells, xwing
@@ -49,6 +51,13 @@ class Hello:
     line: Annotated[str, Size(0, limits.OPENING_LINE_MAX)]
     listing: Annotated[bytes, Size(0, 32)]
     """Record id of the room that is asked for; empty for the supporter."""
+    accepted: Bytes32 | None = None
+    """Hash of the room's rules that the seeker has read and accepted (:func:`rules_digest`)."""
+
+
+def rules_digest(rules: Sequence[str]) -> bytes:
+    """32 bytes that stand for these rules, as a listing has them: another word, another hash."""
+    return hashlib.sha256(b"warmline/1/rules\0" + encode(list(rules))).digest()
 
 
 def seal_hello(hello: Hello, contact: bytes) -> bytes:
@@ -140,8 +149,17 @@ class Removed:
     attempt: Bytes16
 
 
-Answer: TypeAlias = Accepted | Declined | Moved | Removed
-_ANSWERS: tuple[type[Answer], ...] = (Accepted, Declined, Moved, Removed)
+@message("invited")
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """Control: the host asks this member for a word in private. Whoever wants it says Hello with attempt ``aside``."""
+
+    attempt: Bytes16
+    aside: Bytes16
+
+
+Answer: TypeAlias = Accepted | Declined | Moved | Removed | Invited
+_ANSWERS: tuple[type[Answer], ...] = (Accepted, Declined, Moved, Removed, Invited)
 
 
 def answer_key(reply_secret: bytes) -> EpochKey:
@@ -225,6 +243,7 @@ class Knock:
         line: str = "",
         listing: bytes = b"",
         attempt: bytes | None = None,
+        accepted: bytes | None = None,
     ) -> None:
         self._candidate = candidate
         self._kem = xwing.SealingKey(draw(32))
@@ -239,6 +258,7 @@ class Knock:
             avatar,
             line,
             listing,
+            accepted,
         )
 
     def cell(self, contact: bytes) -> bytes:

@@ -31,7 +31,8 @@ class Evidence:
 @message("inner")
 @dataclass(frozen=True, slots=True)
 class Inner:
-    """``seen`` is, in rooms, the log position up to which the sender has read."""
+    """``seen`` is, in rooms, the log position up to which the sender has read, and ``head`` the first 16 bytes of the
+    chain hash there: two who were shown different logs find out."""
 
     id: Bytes16
     counter: U53
@@ -40,6 +41,7 @@ class Inner:
     body: Annotated[bytes, Size(1, 16 * 1024)]
     seen: U53 | None = None
     evidence: Evidence | None = None
+    head: Bytes16 | None = None
 
 
 @message("introduce")
@@ -131,7 +133,42 @@ class Handover:
     member: Bytes16
 
 
-Body: TypeAlias = Introduce | Text | Ack | Undecryptable | Leave | Requeue | Seen | Heartbeat | Roster | Handover
+# --- room life -------------------------------------------------------------------------------------------------------
+
+
+@message("conduct")
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """Who may speak here, whole, from the host: after every join and every change.
+
+    With ``mute_first`` only ``voices`` may; ``muted`` never may; the host and ``helpers`` (who facilitate with it)
+    always may. Between two texts of one member lie ``slow_ms`` at least.
+    """
+
+    mute_first: bool
+    slow_ms: Annotated[int, Range(0, limits.SLOW_MODE_MAX_MS)]
+    voices: Annotated[tuple[Bytes16, ...], Size(0, limits.ROOM_MEMBERS_MAX)] = ()
+    muted: Annotated[tuple[Bytes16, ...], Size(0, limits.ROOM_MEMBERS_MAX)] = ()
+    helpers: Annotated[tuple[Bytes16, ...], Size(0, limits.ROOM_MEMBERS_MAX)] = ()
+
+
+@message("succession")
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """The host ends this room, and whoever has this card opens the next one for the same listing."""
+
+    card: Bytes32
+
+
+@message("whisper")
+@dataclass(frozen=True, slots=True)
+class Whisper:
+    """For the host alone, in the log of all: a bundle under the key that member and host share since the Hello."""
+
+    cells: Annotated[tuple[Annotated[bytes, Size(limits.CELL_SIZE, limits.CELL_SIZE)], ...], Size(1, 2)]
+
+
+Body: TypeAlias = Introduce | Text | Ack | Undecryptable | Leave | Requeue | Seen | Heartbeat | Roster | Handover | Conduct | Succession | Whisper
 _BODIES: tuple[type[Body], ...] = (
     Introduce,
     Text,
@@ -143,6 +180,9 @@ _BODIES: tuple[type[Body], ...] = (
     Heartbeat,
     Roster,
     Handover,
+    Conduct,
+    Succession,
+    Whisper,
 )
 _INNER_MAX = 20 * 1024
 
