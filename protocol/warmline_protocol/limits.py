@@ -198,8 +198,25 @@ SEEN_HOST_MS: Final = 1_000
 """How long a room's host gathers messages before it says what it has seen."""
 SEEN_MEMBER_MS: Final = 400
 """Per member: the span over which members spread their answer to the host, so that the first one spares the rest."""
+EVIDENCE_KEPT: Final = 50
+"""Signed texts of a supporter that a seeker's client keeps in memory until the closing screen."""
+EVIDENCE_CHAPTERS_MAX: Final = 8
+"""Sessions with one supporter, each begun by a Hello of its own, that one report shows."""
+REPORT_OWN_MAX: Final = 200
+"""Lines of the seeker's own that a report may include."""
+REPORT_MAX: Final = 1 << 20
+"""Bytes of one report bundle."""
 PEER_AWAY_MS: Final = 45_000
 """A message held so long without delivery means that the other person is away."""
+
+OFFERS_AT_ONCE: Final = 3
+"""Supporters whom one seeker asks at the same time."""
+OFFER_MS: Final = 20_000
+"""How long an offer stands at one supporter."""
+OFFER_SEARCH_MS: Final = 60_000
+"""Time without a yes after which a seeker is shown other ways."""
+OFFER_CLAIM_MS: Final = 30_000
+"""Time from a supporter's yes to the seeker's Hello, and from that to the Welcome, before either side moves on."""
 
 # --- chain -------------------------------------------------------------------------------------------------------
 DEV_CHAIN_ID: Final = 0x7761726D

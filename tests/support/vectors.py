@@ -43,7 +43,18 @@ def _creates(cls: type[Any]) -> list[Any]:
     ]
 
 
-BY_HAND: dict[str, Callable[[type[Any]], list[Any]]] = {"warmline_protocol.queue.messages:Create": _creates}
+def _offers(cls: type[Any]) -> list[Any]:
+    attempt, secret, reply = b"\1" * 16, b"\2" * 32, b"\3" * 40
+    return [
+        cls(attempt, secret, reply, (), 18, 120, "", make.NOW),
+        cls(attempt, secret, reply, ("en", "pt-BR"), 25, 40, "new-parents", make.NOW),
+    ]
+
+
+BY_HAND: dict[str, Callable[[type[Any]], list[Any]]] = {
+    "warmline_protocol.queue.messages:Create": _creates,
+    "warmline_protocol.session.offers:Offer": _offers,
+}
 """``module:Class`` to a function that makes its examples."""
 
 

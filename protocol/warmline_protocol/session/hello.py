@@ -62,7 +62,17 @@ def rules_digest(rules: Sequence[str]) -> bytes:
 
 def seal_hello(hello: Hello, contact: bytes) -> bytes:
     """One cell for the door whose card shows the 1216-byte ``contact`` key."""
-    body = to_wire(hello)
+    return seal_for_door(to_wire(hello), contact)
+
+
+def open_hello(cell: bytes, keys: Sequence[xwing.SealingKey]) -> tuple[Hello, int]:
+    """The Hello in a door's cell and which of ``keys`` opened it; :class:`MalformedError` for anything else."""
+    body, index = open_at_door(cell, keys)
+    return from_wire(body, (Hello,)), index
+
+
+def seal_for_door(body: bytes, contact: bytes) -> bytes:
+    """One cell with any message for a door; to its node all of them look the same."""
     padded = len(body).to_bytes(2) + body
     if len(padded) > _HELLO_BODY:
         raise UsageError(
@@ -71,8 +81,8 @@ def seal_hello(hello: Hello, contact: bytes) -> bytes:
     return xwing.seal(contact, padded.ljust(_HELLO_BODY, b"\0"), "hello")
 
 
-def open_hello(cell: bytes, keys: Sequence[xwing.SealingKey]) -> tuple[Hello, int]:
-    """The Hello in a door's cell and which of ``keys`` opened it; :class:`MalformedError` for anything else."""
+def open_at_door(cell: bytes, keys: Sequence[xwing.SealingKey]) -> tuple[bytes, int]:
+    """The message in a door's cell and which of ``keys`` opened it; :class:`MalformedError` for anything else."""
     if len(cell) != limits.CELL_SIZE:
         raise MalformedError(f"a Hello of {len(cell)} bytes; it is always one cell")
     for index, key in enumerate(keys):
@@ -83,7 +93,7 @@ def open_hello(cell: bytes, keys: Sequence[xwing.SealingKey]) -> tuple[Hello, in
         size = int.from_bytes(padded[:2])
         if any(padded[2 + size :]):
             raise MalformedError("a Hello whose padding is not zero")
-        return from_wire(padded[2 : 2 + size], (Hello,)), index
+        return padded[2 : 2 + size], index
     raise MalformedError("a Hello to none of these keys")
 
 
