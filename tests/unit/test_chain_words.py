@@ -16,7 +16,7 @@ from warmline.chain.contracts import address_of, coins, shown, type_id_of, type_
 from warmline.chain.errors import JournalError, ManifestError, RevertError, RpcError
 from warmline.chain.journal import Journal
 from warmline.chain.manifest import CONTRACTS, Deployed, Manifest, parse_manifest, read_manifest
-from warmline.chain.transactions import explain_revert
+from warmline.chain.reverts import explain_revert
 from warmline.cli.ethereum import wei_of
 from warmline_protocol.errors import ConfigError, UsageError
 
@@ -146,7 +146,7 @@ def test_what_is_no_revert_stays_as_it_was() -> None:
 
 def test_every_named_error_of_the_contracts_has_words() -> None:
     from warmline.chain.artefact import artefact
-    from warmline.chain.transactions import _WORDS
+    from warmline.chain.reverts import _WORDS
 
     of_operators = {"NotSteward", "RecognitionUnchanged", "BatchOutOfRange", "OfferExpired", "BadSignature"}
     of_operators |= {"DelayOutOfRange", "NotParty", "NotBeneficiary"}

@@ -38,7 +38,8 @@ from warmline.chain.errors import FundsError, JournalError, RpcError
 from warmline.chain.journal import Journal
 from warmline.chain.manifest import Deployed, Manifest
 from warmline.chain.provider import Rpc
-from warmline.chain.transactions import GAS_MARGIN, explain_revert, wait_receipt
+from warmline.chain.reverts import explain_revert
+from warmline.chain.transactions import GAS_MARGIN, wait_receipt
 from warmline.chain.wallet import Wallet
 from warmline.env import RunBlocking
 from warmline_protocol.errors import DiskFullError, UsageError, WorldError

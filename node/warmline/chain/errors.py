@@ -55,6 +55,12 @@ class RevertError(LocalError):
         self.name = name
 
 
+class TakenError(LocalError):
+    """Another transaction of the same wallet was mined under the number of ours, which can never be mined now."""
+
+    default_hint = "This one did not happen. If the other one is not yours, somebody has your wallet's key: move on."
+
+
 class FundsError(LocalError):
     """The wallet cannot pay for this."""
 

@@ -1,37 +1,50 @@
-"""From a `Call` to a mined receipt: preflight, price, sign, send, wait.
+"""From a `Call` to a mined receipt: preflight, price, sign, send, wait, and pay more where it sticks.
 
 Everything is tried with eth_call first, so that a contract's refusal is told in words before anything is signed or
 paid. Fees are EIP-1559: twice the present base fee plus the usual tip, which six full blocks in a row do not outrun.
+What is not mined in a while is sent again under the same nonce for a higher fee: one of the two is mined, never both.
+No price goes beyond what the person agreed to, which is why a plan's ceiling leaves room for replacements.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import trio
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
-from warmline.chain.artefact import artefact
-from warmline.chain.contracts import Call, coins, date, shown, type_name_of
-from warmline.chain.errors import FundsError, RevertError, RpcError
+from warmline.chain.contracts import Call, coins, shown
+from warmline.chain.errors import ChainUnreachableError, FundsError, RevertError, RpcError, TakenError
 from warmline.chain.provider import Rpc
-from warmline.chain.reports import Phase
+from warmline.chain.reverts import explain_revert
 from warmline.chain.wallet import Wallet
 from warmline_protocol.errors import DeadlineError
+
+log = logging.getLogger(__name__)
 
 GAS_MARGIN = 1.2
 """Over the estimate: state may change before the transaction is mined."""
 POLL_S = 0.25
+PATIENCE_S = 30.0
+"""Seconds that an offer stands before a higher one replaces it: two blocks and a half of the main net."""
+CEILING = 3
+"""Times the first offer that the last may be; less where the wallet does not hold it."""
+RAISE_PERCENT = 125
+REPLACEMENT_PERCENT = 110
+TAKEN_AFTER = 8
+"""Polls in a row that must find our number used by something else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A priced call. `cost_max` in wei is fee and value together, at most; what is not used is not taken."""
+    """A priced call. `fee_per_gas` is offered first, `fee_ceiling` at last; both in wei a gas.
+
+    `cost_max` in wei is fee and value together, at most; what is not used is not taken.
+    """
 
     call: Call
     sender: bytes
@@ -40,10 +53,11 @@ class Plan:
     gas: int
     fee_per_gas: int
     tip_per_gas: int
+    fee_ceiling: int
 
     @property
     def fee_max(self) -> int:
-        return self.gas * self.fee_per_gas
+        return self.gas * self.fee_ceiling
 
     @property
     def cost_max(self) -> int:
@@ -82,20 +96,13 @@ async def plan(rpc: Rpc, call: Call, sender: bytes, *, pending: int = 0) -> Plan
         raise FundsError(f"{shown(sender)} holds {coins(int(balance, 16))} coin, this needs {coins(call.value)}")
     gas = int(await _estimate(rpc, request) * GAS_MARGIN)
     tip_wei = int(tip, 16)
-    made = Plan(
-        call,
-        sender,
-        int(chain_id, 16),
-        int(nonce, 16) + pending,
-        gas,
-        2 * int(block.get("baseFeePerGas", "0x0"), 16) + tip_wei,
-        tip_wei,
-    )
-    if int(balance, 16) < made.cost_max:
-        raise FundsError(
-            f"{shown(sender)} holds {coins(int(balance, 16))} coin, this may cost {coins(made.cost_max)} with its fee"
-        )
-    return made
+    fee = 2 * int(block.get("baseFeePerGas", "0x0"), 16) + tip_wei
+    left = int(balance, 16) - call.value - gas * fee
+    if left < 0:
+        needed = coins(call.value + gas * fee)
+        raise FundsError(f"{shown(sender)} holds {coins(int(balance, 16))} coin, this may cost {needed} with its fee")
+    ceiling = min(fee * CEILING, fee + left // gas)
+    return Plan(call, sender, int(chain_id, 16), int(nonce, 16) + pending, gas, fee, tip_wei, ceiling)
 
 
 async def _estimate(rpc: Rpc, request: dict[str, str]) -> int:
@@ -106,12 +113,41 @@ async def _estimate(rpc: Rpc, request: dict[str, str]) -> int:
         raise explain_revert(error) from error
 
 
-async def send(rpc: Rpc, planned: Plan, wallet: Wallet, *, deadline_s: float = 120.0) -> Receipt:
-    """Sign, send and wait until it is mined. Raises RevertError, DeadlineError, RpcError.
+async def send(
+    rpc: Rpc,
+    planned: Plan,
+    wallet: Wallet,
+    *,
+    deadline_s: float = 120.0,
+    patience_s: float = PATIENCE_S,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Receipt:
+    """Sign, send and wait until it is mined; after each `patience_s` offer a higher fee, up to the plan's ceiling.
 
-    After a DeadlineError it may still be mined; sending again with the same nonce cannot do it twice.
+    `tell` hears of each. Raises RevertError, DeadlineError, RpcError, TakenError. After a DeadlineError it may still be
+    mined; sending again with the same nonce cannot do it twice.
     """
-    raw = wallet.sign_transaction(
+    fee, tip, names = planned.fee_per_gas, planned.tip_per_gas, list[bytes]()
+    with trio.move_on_after(deadline_s):
+        while True:
+            raw = _signed(planned, wallet, fee, tip)
+            names.append(bytes(keccak(raw)))
+            await _offer(rpc, raw, again=len(names) > 1)
+            higher = min(fee * RAISE_PERCENT // 100, planned.fee_ceiling)
+            # Nodes take no replacement for less than a tenth more.
+            worth_it = higher * 100 >= fee * REPLACEMENT_PERCENT
+            with trio.move_on_after(patience_s if worth_it else math.inf):
+                return await _first_mined(rpc, names, planned)
+            fee, tip = higher, min(-(-tip * RAISE_PERCENT // 100), higher)
+            tell(f"No block took it in {patience_s:g} s: offering up to {coins(planned.gas * fee)} coin for it now.")
+    raise DeadlineError(
+        f"transaction 0x{names[-1].hex()} was sent but not mined in {deadline_s:g} s",
+        hint="It may still be mined: look it up before you send it again.",
+    )
+
+
+def _signed(planned: Plan, wallet: Wallet, fee: int, tip: int) -> bytes:
+    return wallet.sign_transaction(
         {
             "type": 2,
             "chainId": planned.chain_id,
@@ -120,12 +156,43 @@ async def send(rpc: Rpc, planned: Plan, wallet: Wallet, *, deadline_s: float = 1
             "value": planned.call.value,
             "data": planned.call.data,
             "gas": planned.gas,
-            "maxFeePerGas": planned.fee_per_gas,
-            "maxPriorityFeePerGas": planned.tip_per_gas,
+            "maxFeePerGas": fee,
+            "maxPriorityFeePerGas": tip,
         }
     )
-    name = await rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
-    return await wait_receipt(rpc, bytes.fromhex(name[2:]), deadline_s=deadline_s)
+
+
+async def _offer(rpc: Rpc, raw: bytes, *, again: bool) -> None:
+    """Hand it in. What was handed in before may be known already, or mined by now; and an answer may get lost."""
+    try:
+        await rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
+    except RpcError as error:
+        known = any(word in error.message.lower() for word in ("already known", "known transaction"))
+        if not known and not again:
+            raise explain_revert(error) from error
+    except ChainUnreachableError:
+        log.info("the endpoint gave no answer to a transaction; looking whether it took it")
+
+
+async def _first_mined(rpc: Rpc, names: list[bytes], planned: Plan) -> Receipt:
+    """Poll until one of `names` is mined. Raises RevertError, TakenError."""
+    who, taken = "0x" + planned.sender.hex(), 0
+    while True:
+        calls: list[tuple[str, list[Any]]] = [("eth_getTransactionReceipt", ["0x" + name.hex()]) for name in names]
+        try:
+            *found, count = await rpc.batch([*calls, ("eth_getTransactionCount", [who, "latest"])])
+        except ChainUnreachableError as error:
+            log.info("asking again: %s", error)
+            await trio.sleep(POLL_S)
+            continue
+        for name, receipt in zip(names, found, strict=True):
+            if receipt is not None and receipt.get("blockNumber") is not None:
+                return _receipt(name, receipt)
+        # Not at the first sight of it: the count may be read a block later than the receipts.
+        taken = taken + 1 if int(count, 16) > planned.nonce else 0
+        if taken >= TAKEN_AFTER:
+            raise TakenError(f"another transaction of {shown(planned.sender)} took number {planned.nonce}")
+        await trio.sleep(POLL_S)
 
 
 async def wait_receipt(rpc: Rpc, name: bytes, *, deadline_s: float) -> Receipt:
@@ -162,197 +229,3 @@ def _receipt(name: bytes, found: dict[str, Any]) -> Receipt:
             hint=f"The fee of {coins(fee)} coin is lost; run it again to see the reason.",
         )
     return Receipt(name, int(found["blockNumber"], 16), gas_used, fee)
-
-
-# -- reverts in words
-
-
-def explain_revert(error: RpcError) -> RpcError | RevertError:
-    """The contract's own error in plain words where the endpoint passed it on; else the error as it was."""
-    try:
-        data = bytes.fromhex((error.data or "0x")[2:])
-    except ValueError:  # the endpoint's own words instead of hex
-        data = b""
-    if len(data) < 4:
-        if "revert" in error.message.lower():
-            return RevertError(None, f"the contract refused: {error.message}")
-        return error
-    name, arguments = _decode_error(data)
-    words = _WORDS.get(name or "")
-    if name is None or words is None:
-        return RevertError(name, f"the contract refused: {name or '0x' + data[:4].hex()}")
-    message, hint = words
-    return RevertError(name, message(*arguments), hint=hint)
-
-
-def _decode_error(data: bytes) -> tuple[str | None, tuple[Any, ...]]:
-    found = _errors().get(data[:4])
-    if found is None:
-        return None, ()
-    name, types = found
-    try:
-        arguments = decode(types, data[4:])
-    except (ValueError, DecodingError):
-        return None, ()
-    return name, tuple(
-        shown(bytes.fromhex(one[2:])) if kind == "address" else one for kind, one in zip(types, arguments, strict=True)
-    )
-
-
-_CONTRACTS = (
-    "AccessManager",
-    "ConductEpochs",
-    "CredentialRegistry",
-    "DelegateRegistry",
-    "ReportPanel",
-    "SupporterBond",
-    "TimelockController",
-)
-
-
-@cache
-def _errors() -> dict[bytes, tuple[str, list[str]]]:
-    found = {keccak(b"Error(string)")[:4]: ("Error", ["string"])}
-    for contract in _CONTRACTS:
-        for entry in artefact(contract).abi:
-            if entry["type"] == "error":
-                types = [one["type"] for one in entry["inputs"]]
-                found[keccak(f"{entry['name']}({','.join(types)})".encode())[:4]] = (entry["name"], types)
-    return found
-
-
-_Words = tuple[Callable[..., str], str]
-_NOTHING = "Nothing was sent and nothing was paid."
-_PHASES: dict[Phase, str] = {
-    Phase.NONE: "unknown",
-    Phase.FILED: "filed and not yet admitted",
-    Phase.ADMITTED: "admitted",
-    Phase.DRAWING: "waiting for its panel",
-    Phase.VOTING: "before its panel",
-    Phase.RULED: "ruled and can be appealed",
-    Phase.CLOSED: "closed",
-}
-_WORDS: dict[str, _Words] = {
-    "Error": (lambda text: f"the contract refused: {text}", _NOTHING),
-    "AccessManagedUnauthorized": (
-        lambda who: f"{who} is not governance here",
-        "Only governance admits issuers; on the dev chain that is dev account 0.",
-    ),
-    "AlreadyAdmitted": (lambda who: f"the issuer {who} is admitted already", _NOTHING),
-    "NotAdmitted": (
-        lambda who: f"{who} is not an admitted issuer",
-        "Ask governance to admit this issuer; on the dev chain: `warmline issuer register`.",
-    ),
-    "ZeroAddress": (lambda: "the address must not be zero", _NOTHING),
-    "TypeTaken": (
-        lambda type_id, steward: f"the type {type_name_of(type_id)} is registered by {steward}",
-        "Choose another name, or ask its steward to recognise you.",
-    ),
-    "UnknownType": (
-        lambda type_id: f"nobody has registered the credential type {type_name_of(type_id)}",
-        "Register it first: `warmline issuer register --type NAME`.",
-    ),
-    "Leaving": (
-        lambda who, at: f"the issuer {who} is leaving, and issues nothing more; what it issued counts until {date(at)}",
-        "Ask another issuer.",
-    ),
-    "Suspended": (
-        lambda who, until: f"the issuer {who} is suspended until {date(until)}",
-        "Wait until then, or ask another issuer.",
-    ),
-    "SuspensionOutOfRange": (
-        lambda _until, latest: f"a suspension ends at the latest on {date(latest)}",
-        "Choose an earlier end; it can be suspended again.",
-    ),
-    "IntakeResting": (
-        lambda until: f"nothing new is taken in until {date(until)}",
-        "A guardian paused bonds and issues; taking out, revoking and giving up work as ever.",
-    ),
-    "AlreadySuperseded": (
-        lambda successor: f"this contract was superseded by {successor}",
-        "Use the new one: ask your operator for the new manifest.",
-    ),
-    "NotRecognised": (
-        lambda type_id, who: f"{who} may not issue {type_name_of(type_id)}",
-        "Ask the issuer who registered this type to recognise you.",
-    ),
-    "ExpiryOutOfRange": (
-        lambda _until, latest: f"the end date must lie in the future and not after {date(latest)}",
-        "Choose an earlier end; credentials are renewed, not given for ever.",
-    ),
-    "TooManyIssuers": (
-        lambda who, type_id: f"{who} holds {type_name_of(type_id)} from as many issuers as there is room for",
-        "An issuer who gave it before may renew it.",
-    ),
-    "NotActive": (
-        lambda _issuer, who, type_id: f"{who} holds no active {type_name_of(type_id)} from this issuer",
-        "It may have been revoked or renounced before; `warmline supporter credential list` shows it.",
-    ),
-    "UnknownReason": (lambda _reason: "the contract does not know this reason", _NOTHING),
-    "ZeroAmount": (lambda: "the amount must be more than zero", _NOTHING),
-    "InsufficientBond": (
-        lambda _supporter, _funder, available: f"only {coins(available)} coin can be taken out of this bond",
-        "Ask for that much or less.",
-    ),
-    "BondTooLarge": (lambda who: f"the bond of {who} cannot hold that much", "Put down less."),
-    "Locked": (
-        lambda who, until: f"a report about {who} is open: nothing can be claimed before {date(until)}",
-        "It ends by itself at that time at the latest, and earlier when the report is decided.",
-    ),
-    "TooEarly": (
-        lambda _exit, at: f"this exit can be claimed from {date(at)}",
-        "Come back then; nobody can take it meanwhile but a ruling.",
-    ),
-    "UnknownExit": (lambda _exit: "there is no such exit, or it was claimed already", _NOTHING),
-    "ZeroKey": (lambda: "the key must not be zero", _NOTHING),
-    "TooFarAhead": (lambda _time, latest: f"the date must not be after {date(latest)}", "Choose an earlier date."),
-    "NotLater": (
-        lambda _time, recorded: f"everything before {date(recorded)} is revoked already",
-        "Choose a later time.",
-    ),
-    "AlreadyFiled": (lambda _report: "this report was filed before", "Take a new salt of 32 random bytes."),
-    "NotNow": (
-        lambda _report, phase, deadline: (
-            f"not at this step: the report is {_PHASES[Phase(phase)]}{f', until {date(deadline)}' if deadline else ''}"
-        ),
-        "Look at where the report stands; a step that is over cannot be made up for.",
-    ),
-    "NoQuota": (
-        lambda who: f"{who} is no advocate, or has filed as many reports as an advocate may for now",
-        "File with a bond, which comes back unless the report was made in bad faith.",
-    ),
-    "NotWhatWasFiled": (
-        lambda _report: "the respondent, the evidence or the salt is not what this report was filed with",
-        "Ask the filer for the three exactly as they were when the report was filed.",
-    ),
-    "NotNeutral": (
-        lambda who: f"{who} is not a panellist who is party to neither side",
-        "Another panellist must open this report.",
-    ),
-    "NotParty": (lambda *parties: f"{parties[-1]} is not a party here", "Only those whom it concerns can do that."),
-    "LotNotKnown": (
-        lambda block: f"block {block}, which decides the lot, is not known: it is yet to come, or too long ago",
-        "Try again a few blocks later; an hour later, choose a block anew.",
-    ),
-    "TooFewPanellists": (
-        lambda neutral, seats: f"only {neutral} neutral panellists can be drawn for {seats} seats",
-        "Governance must accredit more; without a panel the report ends in favour of the respondent.",
-    ),
-    "NotSeated": (lambda _report, who: f"{who} has no seat in this panel", "Only those who were drawn vote."),
-    "WrongVote": (
-        lambda _report, who: f"this is not a vote that {who} committed to, or it was given before",
-        "Show the same ruling and salt that you committed to; a vote counts once.",
-    ),
-    "Unchanged": (lambda who: f"{who} is already what you ask for", _NOTHING),
-    "ZeroValue": (lambda: "no address, report or period may be zero", _NOTHING),
-    "TooManyPanellists": (lambda: "as many panellists are accredited as there may be", "Discharge one first."),
-    "NothingOwed": (
-        lambda who: f"nothing is owed to {who}",
-        "A filing bond can be collected when its report is over, unless it was made in bad faith.",
-    ),
-    "WrongAmount": (
-        lambda due, received: f"{coins(due)} coin must be sent along, not {coins(received)}",
-        "Send exactly that much.",
-    ),
-    "WrongCoin": (lambda: "this is not the coin that is put down here", _NOTHING),
-}

@@ -153,7 +153,7 @@ class Session:
         if not self.options.yes:
             click.confirm("Sign this?", abort=True, err=True)
         wallet = signer or self.unlock()
-        receipt = await transactions.send(self.rpc, planned, wallet, deadline_s=MINED_WITHIN_S)
+        receipt = await transactions.send(self.rpc, planned, wallet, deadline_s=MINED_WITHIN_S, tell=self.say)
         await transactions.wait_final(self.rpc, receipt, self.options.confirmations, deadline_s=MINED_WITHIN_S)
         self.say(f"Done in block {receipt.block}; the fee was {_coins(receipt.fee)} coin.")
         self.report["transactions"].append(
