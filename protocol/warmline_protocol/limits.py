@@ -49,8 +49,17 @@ KAD_ADDRS_MAX: Final = 32
 """Addresses of one peer in an answer."""
 KAD_ADDR_MAX: Final = 256
 """Bytes of one binary multiaddr."""
-KAD_LOOKUP_QUERIES_MAX: Final = 64
-"""Queries that one lookup may cost, whatever it is told on the way."""
+KAD_PATHS: Final = 3
+"""Disjoint paths of one lookup: no peer is asked on two of them, so that one liar's referrals lead one astray at most."""
+KAD_PER_NETWORK: Final = 4
+"""Peers of one open network (/16, /32 of IPv6, domain) among the k closest that a lookup asks and believes."""
+KAD_BUCKET_PER_NETWORK: Final = 2
+KAD_TABLE_PER_NETWORK: Final = 8
+"""Peers of one open network in one bucket, and in all buckets, of a node's routing table."""
+KAD_LOOKUP_QUERIES_MAX: Final = 66
+"""Queries that one lookup may cost, whatever it is told on the way; each path has its share."""
+KAD_REGION_QUERIES_MAX: Final = 66
+"""Queries more, for peers inside the region where the k closest should be: where false ids crowd the key itself."""
 KAD_LOOKUP_KNOWN_MAX: Final = 512
 """Candidates that one lookup keeps: the closest."""
 KAD_BLAME_MAX: Final = 8
@@ -66,6 +75,11 @@ RECORD_MAX: Final = 16 * 1024
 NODE_LIFE_MS: Final = 24 * 3_600_000
 LISTING_LIFE_MS: Final = 48 * 3_600_000
 CARD_LIFE_MS: Final = 7 * 24 * 3_600_000
+DESK_LIFE_MS: Final = 7 * 24 * 3_600_000
+DESK_PEOPLE_MAX: Final = 48
+"""Supporters on one desk's rota."""
+QUARTER_MS: Final = 15 * 60_000
+"""The steps of a rota."""
 DELEGATION_LIFE_S: Final = 30 * 86_400
 """Longest time that an off-chain delegation may let a key speak for a wallet."""
 CONTACT_KEY_SIZE: Final = 1216

@@ -13,6 +13,7 @@ from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.card import AgeBand, Card, ContactKey, Door
 from warmline_protocol.records.delegation import SUPPORTER, Delegation, sign_delegation
 from warmline_protocol.records.delegation import wallet_of as wallet_of_key
+from warmline_protocol.records.desk import Desk, Shift, ZoneRota
 from warmline_protocol.records.envelope import CARD, OpenedRecord, open_record, record_id, sign_record
 from warmline_protocol.records.listing import ROOM, Listing, Slot
 from warmline_protocol.records.node import Capacity, NodeAddress, NodeRecord
@@ -154,3 +155,22 @@ class FixedStanding:
 
     def of(self, wallet: bytes) -> Standing | None:
         return self.standings.get(wallet)
+
+
+def desk(
+    owner: bytes, *, at_ms: int = NOW, people: tuple[bytes, ...] = (b"\1" * 32, b"\2" * 32), **changes: Any
+) -> Desk:
+    """Evenings in Lisbon by the first two, and Auckland's by the second: 20:00 to 23:00 every day."""
+    shifts = tuple(Shift(day, 80, 12, tuple(range(min(2, len(people))))) for day in range(7))
+    far = tuple(Shift(day, 80, 12, (len(people) - 1,)) for day in range(7))
+    rota = (ZoneRota("Europe/Lisbon", shifts), ZoneRota("Pacific/Auckland", far))
+    band, topics = AgeBand(18, 120), ("burnout", "loneliness")
+    end = at_ms + limits.DESK_LIFE_MS
+    made = Desk(owner, "night-owls", at_ms, end, "Night Owls", "Somebody is up.", ("en",), topics, band, people, rota)
+    return replace(made, **changes)
+
+
+def signed_desk(name: str = "ana", *, wallet: bool = True, at_ms: int = NOW, **changes: Any) -> bytes:
+    given = delegation(name, at_ms=at_ms) if wallet else None
+    owner = given.wallet if given else key(name).public
+    return sign_record(desk(owner, at_ms=at_ms, **changes), key(name), given)

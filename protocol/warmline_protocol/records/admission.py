@@ -20,7 +20,7 @@ from warmline_protocol import limits
 from warmline_protocol.errors import BadSignatureError, OversizeError, RemoteError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.delegation import Delegation
-from warmline_protocol.records.envelope import CARD, LISTING, NODE, TOMBSTONE, OpenedRecord, open_record
+from warmline_protocol.records.envelope import CARD, DESK, LISTING, NODE, TOMBSTONE, OpenedRecord, open_record
 from warmline_protocol.records.standing import ChainHead, Standing
 from warmline_protocol.verdict import Verdict
 
@@ -36,6 +36,9 @@ class AdmissionLimits:
     listings_most: int = 128
     bond_step_wei: int = 10**16
     listings_per_step: int = 8
+    desks_unverified: int = 1
+    desks_chainless: int = 8
+    desks_verified: int = 8
     tombstones: int = 128
 
 
@@ -73,7 +76,7 @@ HINTS: Final = {
     "delegation_unproven": "Sign the delegation with the wallet, or register the key in DelegateRegistry.",
     "delegation_pending": "Wait for the next block: this node has not seen the key in DelegateRegistry yet.",
     "suspended": "The wallet is suspended; its rulings say until when.",
-    "no_credential": "A listing needs a facilitator with a valid credential: ask your issuer to issue or renew it.",
+    "no_credential": "A group or desk needs the valid credential of its owner: ask your issuer to issue or renew it.",
     "standing_unknown": "Wait for the next block: this node's view of the chain is older than the record.",
     "quota": "Withdraw a listing first, or raise your bond: this is as many as one owner may have.",
     "full": "This node's directory is full; publish through another node.",
@@ -167,7 +170,7 @@ def _on_chain_delegation(
 def _by_standing(record: OpenedRecord, standing: Standing | None, head: ChainHead | None, now_ms: int) -> Admission:
     given = record.delegation
     now_s = now_ms // 1000
-    if standing is not None and standing.suspended_until_s > now_s and record.kind in (CARD, LISTING):
+    if standing is not None and standing.suspended_until_s > now_s and record.kind in (CARD, LISTING, DESK):
         return Admission(Verdict.IGNORE, "suspended")
     if record.kind == TOMBSTONE:
         return Admission(Verdict.ACCEPT, "tombstone")
@@ -200,6 +203,8 @@ def _without_credential(record: OpenedRecord, standing: Standing | None, head: C
 def _quota(record: OpenedRecord, welcome: Admission, standing: Standing | None, rules: AdmissionLimits) -> int:
     if record.kind == TOMBSTONE:
         return rules.tombstones
+    if record.kind == DESK:
+        return _desks(welcome, rules)
     if record.kind != LISTING:
         return 1
     if welcome.reason == "no_chain":
@@ -208,3 +213,9 @@ def _quota(record: OpenedRecord, welcome: Admission, standing: Standing | None, 
         return rules.listings_unverified
     steps = (standing.bond_wei if standing else 0) // rules.bond_step_wei
     return min(rules.listings_verified + steps * rules.listings_per_step, rules.listings_most)
+
+
+def _desks(welcome: Admission, rules: AdmissionLimits) -> int:
+    if welcome.reason == "no_chain":
+        return rules.desks_chainless
+    return rules.desks_unverified if welcome.reason in ("no_wallet", "other_chain") else rules.desks_verified

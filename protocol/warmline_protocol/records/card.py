@@ -59,7 +59,11 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Kind ``card``; an owner has one. ``credentials`` are the type ids that the supporter claims."""
+    """Kind ``card``; an owner has one. ``credentials`` are the type ids that the supporter claims.
+
+    ``desks`` are the record ids of the rotas that the supporter agreed to be on: a rota that names a card which does
+    not name it back counts for nothing.
+    """
 
     owner: Owner
     seq: U53
@@ -74,6 +78,7 @@ class Card:
     contact: ContactKey
     doors: Annotated[tuple[Door, ...], Size(1, 3)]
     credentials: Annotated[tuple[Bytes32, ...], Size(0, 8)] = ()
+    desks: Annotated[tuple[Bytes32, ...], Size(1, 4)] | None = None
 
     def __post_init__(self) -> None:
         check_owner(self.owner)
@@ -82,6 +87,7 @@ class Card:
         check_text("mandated_reporter", self.mandated_reporter)
         check_tags(self.languages, self.topics)
         check_unique("credentials", self.credentials)
+        check_unique("desks", self.desks or ())
         if self.contact.not_after < self.not_after:
             raise UsageError("a card that outlives its contact key", hint="Make a new contact key with the card.")
 

@@ -21,13 +21,19 @@ from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.records.card import Card, Owner, check_owner
 from warmline_protocol.records.delegation import NODE as NODE_SCOPE
 from warmline_protocol.records.delegation import SUPPORTER, Delegation
+from warmline_protocol.records.desk import Desk
 from warmline_protocol.records.listing import Listing
 from warmline_protocol.records.node import NodeRecord
 from warmline_protocol.wire import U53, Bytes32, OneOf, Size, pack, unpack
 
-NODE, CARD, LISTING, TOMBSTONE = "node", "card", "listing", "tombstone"
-KINDS = (NODE, CARD, LISTING, TOMBSTONE)
-LIFE_MS = {NODE: limits.NODE_LIFE_MS, CARD: limits.CARD_LIFE_MS, LISTING: limits.LISTING_LIFE_MS}
+NODE, CARD, LISTING, DESK, TOMBSTONE = "node", "card", "listing", "desk", "tombstone"
+KINDS = (NODE, CARD, LISTING, DESK, TOMBSTONE)
+LIFE_MS = {
+    NODE: limits.NODE_LIFE_MS,
+    CARD: limits.CARD_LIFE_MS,
+    LISTING: limits.LISTING_LIFE_MS,
+    DESK: limits.DESK_LIFE_MS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Tombstone:
     """Kind ``tombstone``: the owner's record ``of`` (kind) and ``slug`` ended at ``seq``."""
 
     owner: Owner
-    of: Annotated[str, OneOf(CARD, LISTING, NODE)]
+    of: Annotated[str, OneOf(CARD, LISTING, NODE, DESK)]
     slug: Annotated[str, Size(0, 48)]
     seq: U53
     not_after: U53
@@ -46,11 +52,12 @@ class Tombstone:
             raise UsageError("a tombstone that does not outlive what it ends")
 
 
-Body: TypeAlias = NodeRecord | Card | Listing | Tombstone
-_CLASSES: dict[str, type[NodeRecord | Card | Listing | Tombstone]] = {
+Body: TypeAlias = NodeRecord | Card | Listing | Desk | Tombstone
+_CLASSES: dict[str, type[Body]] = {
     NODE: NodeRecord,
     CARD: Card,
     LISTING: Listing,
+    DESK: Desk,
     TOMBSTONE: Tombstone,
 }
 
@@ -124,7 +131,7 @@ def sign_record(body: Body, key: SigningKey, delegation: Delegation | None = Non
 
 def end_record(ended: OpenedRecord, key: SigningKey, seq: int, delegation: Delegation | None = None) -> bytes:
     """The bytes of a tombstone for ``ended``, signed at ``seq`` ms."""
-    slug = ended.body.slug if isinstance(ended.body, Listing) else ""
+    slug = ended.body.slug if isinstance(ended.body, Listing | Desk) else ""
     return tombstone(ended.kind, ended.owner, slug, key, max(seq, ended.seq + 1), delegation)
 
 
@@ -157,7 +164,7 @@ def open_record(data: bytes) -> OpenedRecord:
 def _id_of(kind: str, body: Body) -> bytes:
     if isinstance(body, Tombstone):
         return record_id(body.of, body.owner, body.slug)
-    return record_id(kind, body.owner, body.slug if isinstance(body, Listing) else "")
+    return record_id(kind, body.owner, body.slug if isinstance(body, Listing | Desk) else "")
 
 
 def _check_times(kind: str, body: Body) -> None:

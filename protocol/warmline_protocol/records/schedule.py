@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from warmline_protocol.errors import ConfigError, UsageError
@@ -52,8 +53,29 @@ def load_zone(name: str) -> ZoneInfo:
         ) from None
 
 
+class Weekly(Protocol):
+    """Something at a weekly wall-clock time: ``day`` 0 is Monday, ``start`` and ``length`` in minutes."""
+
+    @property
+    def day(self) -> int: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+
+W = TypeVar("W", bound=Weekly)
+
+
 def meetings(slots: Sequence[Slot], zone: str, window: Window) -> tuple[Meeting, ...]:
     """Every meeting that overlaps ``window``, in order."""
+    return tuple(sorted(meeting for meeting, _ in occurrences(slots, zone, window)))
+
+
+def occurrences(slots: Sequence[W], zone: str, window: Window) -> list[tuple[Meeting, W]]:
+    """When each of ``slots`` happens within ``window``, day by day."""
     where = load_zone(zone)
     # One day on each side covers any zone and the longest slot.
     day = _local(window.start, where).date() - timedelta(days=1)
@@ -65,9 +87,9 @@ def meetings(slots: Sequence[Slot], zone: str, window: Window) -> tuple[Meeting,
                 start = _at(day, slot.start, where)
                 meeting = Meeting(start, start + slot.length * 60_000)
                 if meeting.start < window.end and meeting.end > window.start:
-                    found.append(meeting)
+                    found.append((meeting, slot))
         day += timedelta(days=1)
-    return tuple(sorted(found))
+    return found
 
 
 def next_meeting(slots: Sequence[Slot], zone: str, now_ms: int) -> Meeting | None:

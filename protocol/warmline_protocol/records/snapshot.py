@@ -1,6 +1,6 @@
 """A node's directory as a client fetches it: a summary index, bodies in buckets, and a signed sheet of standing.
 
-One index of at most 2 MiB holds a row of at most 256 bytes for every card, listing and tombstone, in id order; a
+One index of at most 2 MiB holds a row of at most 256 bytes for every card, listing, desk and tombstone, in id order; a
 client reads all of it and searches on its own device. Bodies come in buckets of at least 32 neighbours in id order, so
 a bucket tells the node little about which of them was wanted. Rows are hints that nobody signed: what counts is the
 body. A row that had to leave tags out says so (``cut``) and then matches every search until its body is read.
@@ -22,13 +22,14 @@ from warmline_protocol.errors import MalformedError
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.delegation import Wallet
-from warmline_protocol.records.envelope import CARD, LISTING, TOMBSTONE, OpenedRecord
+from warmline_protocol.records.desk import Desk
+from warmline_protocol.records.envelope import CARD, DESK, LISTING, TOMBSTONE, OpenedRecord
 from warmline_protocol.records.listing import Listing, Slot
 from warmline_protocol.records.messages import Manifest
 from warmline_protocol.records.standing import ChainHead, Credential, Standing
 from warmline_protocol.wire import U53, Bytes32, OneOf, Range, Size, pack, unpack
 
-IN_SNAPSHOT: Final = (CARD, LISTING, TOMBSTONE)
+IN_SNAPSHOT: Final = (CARD, LISTING, DESK, TOMBSTONE)
 GWEI: Final = 10**9
 
 
@@ -57,13 +58,13 @@ class Summary:
 
 
 def summarise(record: OpenedRecord) -> bytes:
-    """The row of a card, listing or tombstone, at most 256 bytes."""
+    """The row of a card, listing, desk or tombstone, at most 256 bytes."""
     body = record.body
     row = Summary(
         record.id, record.digest[:8], record.kind, record.seq, record.expires, "", (), (), "", b"", 0, 0, False
     )
     title = ""
-    if isinstance(body, Card):
+    if isinstance(body, Card | Desk):
         title = body.name
         row = replace(row, topics=body.topics, langs=body.languages, low=body.age.low, high=body.age.high)
     elif isinstance(body, Listing):
