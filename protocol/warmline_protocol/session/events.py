@@ -103,6 +103,92 @@ class SuccessorNamed:
     name: str
 
 
+# --- room life -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessionNamed:
+    """The host ends this room; whoever has this card opens the next one for the same listing."""
+
+    card: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """This member's texts are not shown from here on. One's own id: nothing can be said for now."""
+
+    member: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unmuted:
+    """This member may speak again, or for the first time."""
+
+    member: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMode:
+    """So long lies between two texts of one member from here on; 0 ends it."""
+
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoFacilitates:
+    """This member facilitates with the host: may mute, unmute and remove. ``ended``: no more."""
+
+    member: bytes
+    name: str
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """This member had lost the thread and is back, under another id."""
+
+    before: bytes
+    member: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsideAsked:
+    """The host asks this person for a word in private; nothing happens without a yes."""
+
+    aside: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsideAnswered:
+    """To the host: this member's answer. After a yes a Hello with the attempt ``aside`` comes to the card's door."""
+
+    aside: bytes
+    member: bytes
+    name: str
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facilitated:
+    """To the host: a co-facilitator had this done (mute, unmute, remove)."""
+
+    member: bytes
+    name: str
+    verb: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFacilitatorGone:
+    """To the host: so many people are here and nobody facilitates with it; nobody more can come in."""
+
+    people: int
+
+
 @dataclass(frozen=True, slots=True)
 class OutOfStep:
     """This side lost the thread (a fork, a lost commit) and reads no more: a Hello with the same attempt id helps."""
@@ -128,6 +214,16 @@ Event: TypeAlias = (
     | ReadOnly
     | Writable
     | SuccessorNamed
+    | SuccessionNamed
+    | Muted
+    | Unmuted
+    | SlowMode
+    | CoFacilitates
+    | Rejoined
+    | AsideAsked
+    | AsideAnswered
+    | Facilitated
+    | SecondFacilitatorGone
     | OutOfStep
     | Closed
 )
@@ -192,4 +288,9 @@ class UseLog:
     after: int
 
 
-Output: TypeAlias = Append | AppendCommit | AppendControl | UseRoute | UseKeys | UseLog
+@dataclass(frozen=True, slots=True)
+class OpenLog:
+    """The room's log is not to be trusted: make another one elsewhere, then call ``log_ready``."""
+
+
+Output: TypeAlias = Append | AppendCommit | AppendControl | UseRoute | UseKeys | UseLog | OpenLog

@@ -116,21 +116,23 @@ class Machine:
         entry.evidence = self._evidence(entry.counter, packed)
         return entry
 
-    def _seal_entry(self, entry: Entry, label: str, seen: int | None = None) -> tuple[bytes, ...]:
+    def _seal_entry(
+        self, entry: Entry, label: str, seen: int | None = None, head: bytes | None = None
+    ) -> tuple[bytes, ...]:
         """Cells of a numbered message: one MLS sealing per epoch, fresh outer salts at every offer."""
         if entry.sealed_epoch != self.epoch:
             if entry.sealed:
                 self.statistics.sealed_again += 1
             inner = Inner(
-                entry.id, entry.counter, self.outbox.floor, entry.created_ms, entry.body, seen, entry.evidence
+                entry.id, entry.counter, self.outbox.floor, entry.created_ms, entry.body, seen, entry.evidence, head
             )
             entry.sealed, entry.sealed_epoch = self.group.seal(pack_inner(inner)), self.epoch
         return self._cells(entry.sealed, entry.counter, label)
 
-    def _seal_remark(self, body: Body, now_ms: int, seen: int | None = None) -> bytes:
+    def _seal_remark(self, body: Body, now_ms: int, seen: int | None = None, head: bytes | None = None) -> bytes:
         """The MLS message of something that need not arrive."""
         packed = pack_body(body)
-        inner = Inner(self.draw(16), 0, self.outbox.floor, now_ms, packed, seen, self._evidence(0, packed))
+        inner = Inner(self.draw(16), 0, self.outbox.floor, now_ms, packed, seen, self._evidence(0, packed), head)
         return self.group.seal(pack_inner(inner))
 
     def _cells(self, sealed: bytes, counter: int, label: str) -> tuple[bytes, ...]:
