@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from support import engines
 from support.sessions import START_MS
-from warmline.client.engine_mlsrs import MlsRsProvider
 from warmline.env import SeededRng
 from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError
@@ -125,7 +125,7 @@ class House:
         self.random = Random(seed)
         self.now = START_MS
         self.loss = self.reply_loss = 0.0
-        self.provider = MlsRsProvider(self.rng.bytes)
+        self.provider = engines.provider(self.rng.bytes)
         self.key, self.contact = SigningKey(self.rng.bytes(32)), SealingKey(self.rng.bytes(32))
         room = HostRoom.open(self.provider, self.rng.bytes, self.now, key=self.key, name="Ada", avatar=b"a" * 16)
         epoch = room.schedule.current

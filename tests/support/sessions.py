@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from warmline.client.engine_mlsrs import MlsRsProvider
+from support import engines
 from warmline.env import SeededRng
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import cells
@@ -21,6 +21,7 @@ from warmline_protocol.session.hello import (
     open_hello,
     parse_answer,
 )
+from warmline_protocol.session.mls import E2EEProvider
 from warmline_protocol.session.pair import Pair
 from warmline_protocol.session.xwing import SealingKey
 
@@ -46,7 +47,7 @@ class Parties:
     host: Pair
     guest: Pair
     key: SigningKey
-    provider: MlsRsProvider
+    provider: E2EEProvider
     rng: SeededRng
     knock: Knock
 
@@ -54,7 +55,7 @@ class Parties:
 def meet(seed: int = 0, *, routes: int = 2, name: str = "River") -> Parties:
     """Hello, acceptance, Welcome: everything before the first word."""
     rng = SeededRng(seed)
-    provider = MlsRsProvider(rng.bytes)
+    provider = engines.provider(rng.bytes)
     contact, key = SealingKey(rng.bytes(32)), SigningKey(rng.bytes(32))
     knock = Knock(provider.candidate(), rng.bytes, (b"g0", b"g1")[:routes], name=name, avatar=bytes(16), line="hi")
     hello, _ = open_hello(knock.cell(contact.public), [contact])

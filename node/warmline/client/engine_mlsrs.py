@@ -26,8 +26,8 @@ from warmline_protocol.errors import ConfigError, MalformedError, StoreError, Us
 from warmline_protocol.session.mls import Candidate, Commit, Group, Member, Opened, Roster
 from warmline_protocol.session.mlswire import (
     IDENTITY_SIZE,
+    check_key_packages,
     is_application,
-    member_of_key_package,
     members_of_tree,
 )
 
@@ -243,10 +243,7 @@ class MlsRsGroup:
         return Opened(sender, received.data)
 
     def add(self, key_packages: Sequence[bytes]) -> Commit:
-        new = [member_of_key_package(package) for package in key_packages]
-        ids = [member.id for member in (*self._roster, *new)]
-        if len(set(ids)) != len(ids):
-            raise MalformedError("a key package for someone who is already a member")
+        new = check_key_packages(key_packages, self._roster)
         with _theirs("a key package that the engine refuses"):
             messages = [_wheel().Message.from_bytes(package) for package in key_packages]
             made = self._commit(lambda: self._handle.add_members(messages))

@@ -6,6 +6,7 @@ is read here before an add and again, from the ratchet tree, after each commit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warmline_protocol import limits
@@ -97,6 +98,15 @@ def member_of_key_package(message: bytes) -> Member:
     if not reader.done():
         raise MalformedError("bytes after a key package")
     return member
+
+
+def check_key_packages(messages: Sequence[bytes], roster: Sequence[Member]) -> tuple[Member, ...]:
+    """Whom these key packages would add to ``roster``; :class:`MalformedError` for none such, and for a double."""
+    new = tuple(member_of_key_package(message) for message in messages)
+    ids = [member.id for member in (*roster, *new)]
+    if len(set(ids)) != len(ids):
+        raise MalformedError("a key package for someone who is already a member")
+    return new
 
 
 def members_of_tree(tree: bytes) -> tuple[Member, ...]:
