@@ -68,6 +68,7 @@ def steps() -> list[Step]:
         Step("chain", suite="chain"),
         Step("network", suite="network"),
         Step("hostile", suite="hostile"),
+        Step("capture", suite="capture", workers=1),
         Step("interop", suite="interop", workers=1),
         Step("deploy", suite="deploy", workers=1),
         Step("demo", suite="demo", workers=1),

@@ -29,12 +29,12 @@ def with_passphrase(passphrase: str) -> tuple[list[str], int]:
     return ["--passphrase-fd", str(reader)], reader
 
 
-def run(*words: str, passphrase: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """One command, to its end."""
+def run(*words: str, passphrase: str = "", prefix: Sequence[str] = (), **env: str) -> subprocess.CompletedProcess[str]:
+    """One command, to its end; ``prefix`` comes before it and says where it runs."""
     options, fd = with_passphrase(passphrase) if passphrase else ([], -1)
     try:
         return subprocess.run(
-            warmline(*words, *options),
+            [*prefix, *warmline(*words, *options)],
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,
@@ -96,10 +96,10 @@ class Lines:
 class Node(Lines):
     """`warmline node run`, ready."""
 
-    def __init__(self, folder: Path, *options: str, env: Any = None) -> None:
+    def __init__(self, folder: Path, *options: str, env: Any = None, prefix: Sequence[str] = ()) -> None:
         self.folder = folder
         super().__init__(
-            warmline("node", "run", "--data", str(folder), *options),
+            [*prefix, *warmline("node", "run", "--data", str(folder), *options)],
             log=folder.with_suffix(".log"),
             env=env,
         )
@@ -128,10 +128,12 @@ class Node(Lines):
 class Program(Lines):
     """A command that speaks JSON lines."""
 
-    def __init__(self, folder: Path, *words: str, passphrase: str = "") -> None:
+    def __init__(self, folder: Path, *words: str, passphrase: str = "", prefix: Sequence[str] = ()) -> None:
         options, fd = with_passphrase(passphrase) if passphrase else ([], -1)
         super().__init__(
-            warmline(*words, *options, "--json"), log=folder / "program.log", fds=(fd,) if passphrase else ()
+            [*prefix, *warmline(*words, *options, "--json")],
+            log=folder / "program.log",
+            fds=(fd,) if passphrase else (),
         )
         if passphrase:
             os.close(fd)
