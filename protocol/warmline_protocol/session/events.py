@@ -12,8 +12,9 @@ Events are for people (and the programs that show them); outputs are for the dri
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 State: TypeAlias = Literal["waiting", "held", "delivered", "expired", "refused"]
 FINAL: frozenset[State] = frozenset({"delivered", "expired", "refused"})
@@ -37,7 +38,10 @@ class MessageState:
 
 @dataclass(frozen=True, slots=True)
 class TextReceived:
-    """``signed``: the supporter's signature verified. ``late``: later messages were shown before it."""
+    """``signed``: the supporter's signature verified. ``late``: later messages were shown before it.
+
+    ``again``: this program ended before it was sure that it had been shown, so it may have been.
+    """
 
     id: bytes
     sender: bytes
@@ -46,6 +50,7 @@ class TextReceived:
     sent_ms: int
     signed: bool = False
     late: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +202,52 @@ class OutOfStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadOffered:
+    """One to one: the other side would like both to find each other again. Answer yes or no."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadAgreed:
+    """Both said yes: each may keep the thread, and each may forget it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadDeclined:
+    """They would rather not. Nothing was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadKnown:
+    """The other side proved that it still has the thread by which this side came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupAsked:
+    """The supporter asks whether a second peer may join. Nobody joins without a yes."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackupAnswered:
+    """The seeker's answer to that question."""
+
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """The supporter opened a room: knock at the door on ``card`` (a signed record) with this attempt id.
+
+    ``card`` is empty where the door is the one that this conversation came in by.
+    """
+
+    attempt: bytes
+    words: str
+    card: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The end. ``why``: left, peer left, removed, host gone, unproven, declined, busy, stale, no answer."""
 
@@ -225,8 +276,58 @@ Event: TypeAlias = (
     | Facilitated
     | SecondFacilitatorGone
     | OutOfStep
+    | ThreadOffered
+    | ThreadAgreed
+    | ThreadDeclined
+    | ThreadKnown
+    | BackupAsked
+    | BackupAnswered
+    | Invited
     | Closed
 )
+
+_LASTING: dict[str, type[Any]] = {
+    each.__name__: each
+    for each in (
+        MessageState,
+        TextReceived,
+        Gap,
+        Left,
+        ThreadOffered,
+        ThreadAgreed,
+        ThreadDeclined,
+        BackupAsked,
+        BackupAnswered,
+        Invited,
+        Closed,
+    )
+}
+"""Events that a person must not miss. The others say how things are, and come again when they change."""
+
+
+def is_lasting(event: object) -> bool:
+    """Whether a restart must tell this event again when nobody confirmed that it was shown."""
+    if isinstance(event, MessageState):
+        return event.last
+    return type(event).__name__ in _LASTING
+
+
+def event_fields(event: Event) -> list[Any]:
+    """A lasting event for a snapshot."""
+    values = (getattr(event, field.name) for field in dataclasses.fields(event))
+    return [type(event).__name__, *(list(each) if isinstance(each, tuple) else each for each in values)]
+
+
+def event_of(fields: list[Any]) -> Event:
+    """The inverse."""
+    name, *values = fields
+    event: Event = _LASTING[name](*(tuple(each) if isinstance(each, list) else each for each in values))
+    return event
+
+
+def told_again(event: Event) -> Event:
+    """The event as a restart tells it."""
+    return dataclasses.replace(event, again=True) if isinstance(event, TextReceived) else event
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from warmline_protocol import limits
 from warmline_protocol.codec import encode
 from warmline_protocol.errors import BadSignatureError, MalformedError, OversizeError, RemoteError, UsageError
-from warmline_protocol.keys import SigningKey
+from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.session import cells, xwing
 from warmline_protocol.session.cells import Bundle, Draw, Kind
-from warmline_protocol.session.evidence import Verifier, check_statement, sign_statement
+from warmline_protocol.session.evidence import Statement, Verifier, check_statement, sign_statement
 from warmline_protocol.session.keyschedule import EpochKey, derive
 from warmline_protocol.session.messages import Avatar, Name
 from warmline_protocol.session.mls import Candidate, Group, Member
@@ -33,6 +33,32 @@ Address: TypeAlias = Annotated[bytes, Size(1, limits.QUEUE_ADDRESS_MAX)]
 
 _HELLO_BODY = limits.CELL_SIZE - xwing.OVERHEAD
 ANSWER_LABEL = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProof:
+    """A supporter's delegated key and its signature over attempt, key package, contact key and wish.
+
+    Whoever opens the Hello could show it to others, so a peer who knocks leaves the only trace here that proves
+    anything: that this key asked the owner of that contact key for support. Seekers never send one.
+    """
+
+    key: Bytes32
+    wants: Annotated[str, OneOf("backup", "debrief")]
+    signature: Annotated[bytes, Size(64, 64)]
+
+
+def _peer_line(attempt: bytes, key_package: bytes, contact: bytes, wants: str) -> bytes:
+    digests = [hashlib.sha256(each).digest() for each in (key_package, contact)]
+    return encode([attempt, *digests, wants])
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What a supporter knocks with at another's door."""
+
+    key: SigningKey
+    wants: str
 
 
 @message("hello")
@@ -53,6 +79,15 @@ class Hello:
     """Record id of the room that is asked for; empty for the supporter."""
     accepted: Bytes32 | None = None
     """Hash of the room's rules that the seeker has read and accepted (:func:`rules_digest`)."""
+    peer: PeerProof | None = None
+    """Set by a supporter who knocks at another's door."""
+
+    def check_peer(self, contact: bytes) -> None:
+        """Raise :class:`BadSignatureError` unless ``peer``'s key signed this very Hello to this contact key."""
+        if self.peer is None:
+            raise BadSignatureError("a Hello that does not say to come from a peer")
+        line = _peer_line(self.attempt, self.key_package, contact, self.peer.wants)
+        verify(self.peer.key, "peer-hello", line, self.peer.signature)
 
 
 def rules_digest(rules: Sequence[str]) -> bytes:
@@ -254,8 +289,10 @@ class Knock:
         listing: bytes = b"",
         attempt: bytes | None = None,
         accepted: bytes | None = None,
+        peer: Peer | None = None,
     ) -> None:
         self._candidate = candidate
+        self._peer = peer
         self._kem = xwing.SealingKey(draw(32))
         self.hello = Hello(
             attempt if attempt is not None else draw(16),
@@ -273,7 +310,12 @@ class Knock:
 
     def cell(self, contact: bytes) -> bytes:
         """The sealed cell for the door."""
-        return seal_hello(self.hello, contact)
+        hello = self.hello
+        if self._peer is not None:
+            key, wants = self._peer.key, self._peer.wants
+            line = _peer_line(hello.attempt, hello.key_package, contact, wants)
+            hello = replace(hello, peer=PeerProof(key.public, wants, key.sign("peer-hello", line)))
+        return seal_hello(hello, contact)
 
     def join(self, accepted: Accepted, supporter: bytes) -> Joined:
         """Open the envelope and check it against the card's key.
@@ -303,7 +345,15 @@ class Knock:
         if welcome.log is None and welcome.chain != self.hello.nonce:
             raise BadSignatureError("a one-to-one session whose evidence is not bound to this Hello")
         epoch = EpochKey(welcome.epoch, welcome.outer_key)
-        return Joined(group, epoch, host, welcome, Verifier(supporter, welcome.chain))
+        statement = Statement(
+            hashlib.sha256(self.hello.key_package).digest(),
+            group.group_id,
+            host.key,
+            self.hello.nonce,
+            welcome.chain,
+            welcome.statement,
+        )
+        return Joined(group, epoch, host, welcome, Verifier(supporter, welcome.chain, statement))
 
 
 class AnswerReader:

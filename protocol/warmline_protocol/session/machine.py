@@ -11,6 +11,7 @@ offered or read again, and doubles are dropped by their counter.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from warmline_protocol.errors import BadSignatureError, MalformedError, RemoteEr
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import cells
 from warmline_protocol.session.cells import Bundle, Draw, Fragment, Kind
-from warmline_protocol.session.events import Closed, Event, Output
+from warmline_protocol.session.events import Closed, Event, Output, event_fields, event_of, is_lasting, told_again
 from warmline_protocol.session.evidence import Signer, Verifier
 from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeySchedule
 from warmline_protocol.session.messages import Body, Inner, pack_body, pack_inner, unpack_inner
@@ -42,6 +43,8 @@ class Statistics:
     refused: int = 0
     """Bundles that opened and were not what a member may say."""
     sealed_again: int = 0
+    unheard: int = 0
+    """Texts that were not shown because of a room's manners."""
 
 
 class Machine:
@@ -66,9 +69,13 @@ class Machine:
         self.outbox = Outbox()
         self.closed = ""
         self.statistics = Statistics()
+        self.journal = False
+        """Whether what was told, and not yet confirmed as shown, is kept for a restart."""
+        self._untold: deque[Event] = deque()
         self._joiner = cells.Joiner()
         self._outputs: list[Output] = []
         self._events: list[Event] = []
+        self._on_way: dict[int, Any] = {}
         self._token = 0
 
     @property
@@ -88,7 +95,19 @@ class Machine:
         """What to do and what to tell, since the last call."""
         outputs, events = self._outputs, self._events + list(self.outbox.take_news())
         self._outputs, self._events = [], []
+        if self.journal:
+            self._untold += [each for each in events if is_lasting(each)]
         return outputs, events
+
+    def told(self, count: int) -> None:
+        """The first ``count`` lasting events that were not confirmed are: a restart need not tell them again."""
+        for _ in range(min(count, len(self._untold))):
+            self._untold.popleft()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing of what was said is on its way to a node, last acks included."""
+        return not self._on_way
 
     def _emit(self, *events: Event) -> None:
         # State changes are gathered in the outbox; this keeps them in order with everything else.
@@ -198,20 +217,23 @@ class Machine:
             "parts": [_fragment_fields(each) for each in self._joiner.fragments()],
             "token": self._token,
             "closed": self.closed,
+            "journal": self.journal,
+            "untold": [event_fields(each) for each in self._untold],
         }
         if schedule.previous is not None:
             fields["previous"] = [schedule.previous.number, schedule.previous.key, schedule.previous_until_ms or 0]
         if self.signer is not None:
             fields["chain"] = [self.signer.nonce, self.signer.head]
         if self.verifier is not None:
-            known = [[counter, digest] for counter, digest in sorted(self.verifier.known().items())]
-            fields["proof"] = [self.verifier.public, self.verifier.nonce, known]
+            fields["proof"] = self.verifier.to_fields()
         return fields
 
     def _restore_base(self, fields: dict[str, Any]) -> None:
         self.outbox = Outbox.from_fields(fields["outbox"])
         self._token = fields["token"]
         self.closed = fields["closed"]
+        self.journal = fields["journal"]
+        self._events = [told_again(event_of(each)) for each in fields["untold"]]
         for part in fields["parts"]:
             self._joiner.add(_fragment(part))
 
@@ -229,9 +251,7 @@ def base_arguments(fields: dict[str, Any], key: SigningKey | None) -> dict[str, 
     if "chain" in fields and key is not None:
         signer = Signer(key, *fields["chain"])
     if "proof" in fields:
-        public, nonce, known = fields["proof"]
-        verifier = Verifier(public, nonce)
-        verifier.learn(dict(known))
+        verifier = Verifier.from_fields(fields["proof"])
     return {"schedule": schedule, "host": Member(*fields["host"]), "signer": signer, "verifier": verifier}
 
 

@@ -168,7 +168,79 @@ class Whisper:
     cells: Annotated[tuple[Annotated[bytes, Size(limits.CELL_SIZE, limits.CELL_SIZE)], ...], Size(1, 2)]
 
 
-Body: TypeAlias = Introduce | Text | Ack | Undecryptable | Leave | Requeue | Seen | Heartbeat | Roster | Handover | Conduct | Succession | Whisper
+# --- one to one: threads and backup ----------------------------------------------------------------------------------
+
+
+@message("thread-offer")
+@dataclass(frozen=True, slots=True)
+class ThreadOffer:
+    """Let us be able to find each other again. ``share`` is the sender's half of the thread's secret."""
+
+    share: Bytes32
+
+
+@message("thread-answer")
+@dataclass(frozen=True, slots=True)
+class ThreadAnswer:
+    """Yes, with the other half; or no, without one."""
+
+    share: Bytes32 | None = None
+
+
+@message("thread-here")
+@dataclass(frozen=True, slots=True)
+class ThreadHere:
+    """The supporter still has the thread that the Hello showed."""
+
+    proof: Bytes16
+
+
+@message("backup-ask")
+@dataclass(frozen=True, slots=True)
+class BackupAsk:
+    """The supporter asks whether a second peer may join."""
+
+    words: Annotated[str, Size(0, limits.OPENING_LINE_MAX)]
+
+
+@message("backup-answer")
+@dataclass(frozen=True, slots=True)
+class BackupAnswer:
+    yes: bool
+
+
+@message("invite")
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Come to a room: say Hello at the sender's door with this attempt id. ``card`` is the signed record of the door,
+    empty where the receiver came in by it."""
+
+    attempt: Bytes16
+    words: Annotated[str, Size(0, limits.OPENING_LINE_MAX)]
+    card: Annotated[bytes, Size(0, 8192)]
+
+
+Body: TypeAlias = (
+    Introduce
+    | Text
+    | Ack
+    | Undecryptable
+    | Leave
+    | Requeue
+    | Seen
+    | Heartbeat
+    | Roster
+    | Handover
+    | Conduct
+    | Succession
+    | Whisper
+    | ThreadOffer
+    | ThreadAnswer
+    | ThreadHere
+    | BackupAsk
+    | BackupAnswer
+    | Invite
+)
 _BODIES: tuple[type[Body], ...] = (
     Introduce,
     Text,
@@ -183,6 +255,12 @@ _BODIES: tuple[type[Body], ...] = (
     Conduct,
     Succession,
     Whisper,
+    ThreadOffer,
+    ThreadAnswer,
+    ThreadHere,
+    BackupAsk,
+    BackupAnswer,
+    Invite,
 )
 _INNER_MAX = 20 * 1024
 

@@ -1,8 +1,8 @@
 """One supporter, one seeker: a session over two one-way queues in each direction.
 
 The whole of it: how it begins on either side, what a person can do, what time does, and how it is kept. Sending is in
-``pair_offers``, hearing in ``pair_hearing``. Only the supporter (the host) commits, and not again before the peer
-acknowledged the last commit and spoke in its epoch.
+``pair_offers``, hearing in ``pair_hearing``, questions between the two in ``pair_asks``. Only the supporter (the host)
+commits, and not again before the peer acknowledged the last commit and spoke in its epoch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeyS
 from warmline_protocol.session.machine import SNAPSHOT_MAX, base_arguments
 from warmline_protocol.session.messages import Introduce, Leave, Requeue, Text, clean
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
-from warmline_protocol.session.pair_hearing import PairHearing
+from warmline_protocol.session.pair_asks import PairAsks
 
 
-class Pair(PairHearing):
+class Pair(PairAsks):
     """Either side of a one-to-one session."""
 
     def __init__(self, group: Group, schedule: KeySchedule, host: Member, draw: Draw, **rest: Any) -> None:
@@ -118,6 +118,11 @@ class Pair(PairHearing):
         """After a fresh Hello of the same attempt: what the old session had not delivered goes again, under its ids,
         and what had come out of order and was acknowledged is shown now."""
         self._ids = old._ids
+        self.journal = old.journal
+        self._untold = old._untold
+        self._asks_from(old)
+        if self.verifier is not None and old.verifier is not None:
+            self.verifier.follow(old.verifier)
         for counter, inner in sorted(old._inbox.waiting.items()):
             if inner is not None:
                 self._show_one(inner, Release(inner, late=counter <= old._inbox.shown))
@@ -259,7 +264,7 @@ class Pair(PairHearing):
             "renewed": self._renewed_ms,
             "said": self._said_since,
             "owed": self._ack_owed,
-        }
+        } | self._asks_fields()
         return encode(fields)
 
     @classmethod
@@ -288,6 +293,7 @@ class Pair(PairHearing):
         pair._unopened.extend(fields["unopened"])
         pair._commit_counter, pair._renewed_ms = fields["commit"], fields["renewed"]
         pair._said_since = fields["said"]
+        pair._restore_asks(fields)
         if fields["owed"] and not pair.closed:
             pair._send_ack(now_ms)
         pair._pump(now_ms)

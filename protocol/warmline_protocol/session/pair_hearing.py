@@ -19,6 +19,7 @@ from warmline_protocol.session.inbox import Release
 from warmline_protocol.session.keyschedule import KeySchedule
 from warmline_protocol.session.messages import (
     Ack,
+    Body,
     Inner,
     Introduce,
     Leave,
@@ -268,5 +269,14 @@ class PairHearing(PairOffers):
             case Leave(why=why):
                 self._emit(events.Left(self.peer.id, self.peer_name, why))
                 self._gone = True
+            case _ if self._hear_ask(body):
+                pass
             case _:
                 self.statistics.refused += 1
+
+    def _hear_ask(self, body: Body) -> bool:
+        """What ``pair_asks`` understands."""
+        return False
+
+    def _check_open(self) -> None:
+        raise NotImplementedError
