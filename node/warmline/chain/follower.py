@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 SINGLES = 16
 """Blocks fetched one by one in a request."""
 SPAN_MIN, SPAN_START, SPAN_MAX = 1, 16, 2048
-"""Blocks of one eth_getLogs far below the head; doubles while the endpoint answers, halves when it refuses."""
+"""Blocks of one eth_getLogs far below the head."""
+FORGET_AFTER = 64
+"""Spans that were answered until a width that was refused is tried again: where logs are few, more blocks go in one."""
 BACKOFF_MAX_S = 30.0
 DISCONNECTED_MAX = 5
 """Polls in a row that may find the chain moving before that is a problem worth reporting."""
@@ -62,6 +64,31 @@ class Progress:
     restarts: int = 0
 
 
+class Width:
+    """How many blocks to ask for at once: doubles until the endpoint refuses, then closes in on what it allows."""
+
+    def __init__(self) -> None:
+        self.now = SPAN_START
+        self._good = SPAN_MIN
+        self._too_wide = SPAN_MAX + 1
+        self._since = 0
+
+    def answered(self) -> None:
+        self._good, self._since = self.now, self._since + 1
+        if self._since >= FORGET_AFTER:
+            self._too_wide, self._since = SPAN_MAX + 1, 0
+        self.now = min(self.now * 2, (self.now + self._too_wide) // 2, SPAN_MAX)
+
+    def refused(self) -> bool:
+        """Ask for less; False when less cannot be asked for."""
+        if self.now == SPAN_MIN:
+            return False
+        self._too_wide, self._since = self.now, 0
+        self.now = self._good if self._good < self.now else self.now // 2
+        self._good = SPAN_MIN
+        return True
+
+
 class Follower:
     """One source, one manifest. `on_change` is called after each step that moved the tip."""
 
@@ -79,7 +106,7 @@ class Follower:
         self._filter = {"address": ["0x" + address.hex() for address in sorted(self._names)], "topics": [topics()]}
         self._identity = b""
         self._window: Window | None = None
-        self._span = SPAN_START
+        self._width = Width()
         self._disconnected = 0
 
     async def run(self) -> None:
@@ -228,7 +255,7 @@ class Follower:
         return _ref(there), mine
 
     async def _fetch_span(self, first: int, final: int) -> Span:
-        last = min(first + self._span - 1, final)
+        last = min(first + self._width.now - 1, final)
         try:
             start, end, logs = await self._source.batch(
                 [
@@ -238,11 +265,10 @@ class Follower:
                 ]
             )
         except RpcError:
-            if self._span == SPAN_MIN:
+            if not self._width.refused():
                 raise
-            self._span = max(SPAN_MIN, self._span // 2)
             return await self._fetch_span(first, final)
-        self._span = min(SPAN_MAX, self._span * 2)
+        self._width.answered()
         return Span(first, _bytes(_field(start, "parentHash")), _ref(end), self._events(logs, first, last))
 
     async def _fetch_singles(self, first: int, head: int) -> list[Span]:

@@ -52,7 +52,8 @@ def _chain(chain: dict[str, Any]) -> str:
     if chain["state"] == "none":
         return "chain     none configured: records show as unverified"
     age = "" if chain["lag_s"] is None else f", {duration(chain['lag_s'])} old"
-    text = f"chain     {chain['state']} at block {chain['block']}{age}{_agreeing(chain['endpoints'])}"
+    behind = f" ({chain['lag_blocks']} behind)" if chain["lag_blocks"] else ""
+    text = f"chain     {chain['state']} at block {chain['block']}{behind}{age}{_agreeing(chain['endpoints'])}"
     return f"{text}: {chain['problem']}" if chain["problem"] else text
 
 
