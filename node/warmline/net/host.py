@@ -54,6 +54,8 @@ OPEN_DEADLINE: Final = 15.0
 """Seconds to open a channel, the negotiation of its protocol included."""
 KNOWN_FOR: Final = 2 * 3600
 """Seconds that an address which worked is kept for dialling again; as long as the library keeps identified ones."""
+ADDRS_FOR: Final = 5.0
+"""Seconds that :meth:`Libp2pHost.addrs` repeats its answer; interfaces change seldom and it is asked very often."""
 CLOSE_DEADLINE: Final = 5.0
 """Seconds for closing all connections when the host ends."""
 
@@ -92,6 +94,8 @@ class Libp2pHost:
         self._open: Counter[tuple[str, str]] = Counter()
         self._dialling: dict[str, trio.Lock] = {}
         self._watchers: list[PeerChange] = []
+        self._addrs: tuple[str, ...] = ()
+        self._addrs_until = 0.0
         self._swarm: Any = raw.get_network()
         self._swarm.register_notifee(PeerWatch(self._peer_changed))
         self.gate = InboundGate(self._swarm, total=settings.max_inbound, per_subnet=settings.max_inbound_per_subnet)
@@ -99,7 +103,12 @@ class Libp2pHost:
 
     def addrs(self) -> tuple[str, ...]:
         """Where others can dial this host, each ending in its peer id; TCP before WebSocket."""
-        return tuple(map(str, self.raw.get_addrs()))
+        now = trio.current_time()
+        if now >= self._addrs_until:
+            self._addrs = tuple(map(str, self.raw.get_addrs()))
+            # While nothing listens yet there is nothing worth repeating.
+            self._addrs_until = now + ADDRS_FOR if self._addrs else now
+        return self._addrs
 
     def peers(self) -> tuple[str, ...]:
         return tuple(sorted(str(peer) for peer in self._swarm.connections))
