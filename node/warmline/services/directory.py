@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import trio
@@ -391,6 +391,7 @@ class Directory:
             return
         now = self.shelf.judge.clock.utc_ms()
         record = self._own_record(addrs, now)
+        self._own = self._own or self._remembered_own()
         if self._own is not None and not self._is_due(record, self._own):
             return
         published = await self.publish(sign_record(record, self._key, self._profile.delegation))
@@ -412,8 +413,17 @@ class Directory:
             given.wallet if given else None,
         )
 
+    def _remembered_own(self) -> NodeRecord | None:
+        """What this node last said of itself: a network that comes back after a power cut has nothing to announce."""
+        record = self.record(record_id(NODE, self._key.public))
+        if record is None or not isinstance(record.body, NodeRecord) or record.delegation != self._profile.delegation:
+            return None
+        return record.body
+
     def _is_due(self, new: NodeRecord, old: NodeRecord) -> bool:
-        return new.addrs != old.addrs or new.seq - old.seq >= self._settings.node_record_every * 1000
+        if replace(old, seq=new.seq, not_after=new.not_after) != new:
+            return True
+        return new.seq - old.seq >= self._settings.node_record_every * 1000
 
     def _peer_changed(self, peer: str, connected: bool) -> None:
         if connected:
