@@ -4,6 +4,8 @@ A Hello stays on the door's node until it was decided: a supporter's machine tha
 them waiting when it comes back. Declining needs no reason and no reading: what a Hello says is shown by whoever asks
 for it, and the answer is the same either way. A Hello to a contact key that is past its date is answered ``stale`` at
 once; the private half lives a day longer for that alone.
+
+Who gets as far as being shown is for ``door_policy`` to say; thin offers are in ``offers``.
 """
 
 from __future__ import annotations
@@ -11,32 +13,38 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from warmline.client.door_policy import Decision, DoorGate, DoorRules
 from warmline.client.identity import ContactSecret
-from warmline.client.queues import Cursor, QueueClient
+from warmline.client.offers import Offers
 from warmline.client.session import Persona, Session
-from warmline.client.session_client import Backoff, Client, LanePath, unpack_address
+from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_conversation import conversing
+from warmline.client.session_door_lane import DoorLane, OwnDoor
 from warmline.client.session_keep import Keep
-from warmline.client.session_lanes import GONE, carry
 from warmline.client.session_outlets import offer
 from warmline.client.vault import Vault
 from warmline.scopes import sole_error
 from warmline_protocol import limits
-from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, UsageError, WarmlineError
+from warmline_protocol.errors import MalformedError, RemoteError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.queue.auth import queue_id
-from warmline_protocol.queue.messages import DOOR
-from warmline_protocol.records.card import Door
-from warmline_protocol.records.node import NodeAddress
-from warmline_protocol.session.hello import Declined, Hello, open_hello, seal_answer
+from warmline_protocol.session.hello import Declined, Hello, seal_answer
 from warmline_protocol.session.messages import clean
+from warmline_protocol.session.offers import (
+    AtDoor,
+    Introduced,
+    Offer,
+    OfferAnswer,
+    OfferOver,
+    read_at_door,
+    seal_offer_answer,
+)
 from warmline_protocol.session.pair import Pair
 from warmline_protocol.session.xwing import SealingKey
 
@@ -46,20 +54,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("warmline.client")
 _ATTEMPTS_KEPT = 1024
 _EXPECTED_MAX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class OwnDoor:
-    """A door: its node and the key that reads it, which lies with the supporter's identity."""
-
-    node: NodeAddress
-    owner: SigningKey
-    open: bool = True
-
-    @property
-    def door(self) -> Door:
-        """As a card or a listing names it."""
-        return Door(self.node, queue_id(self.owner.public), self.open)
+_DECLINE_AFTER = (20.0, 90.0)
+"""Seconds after which whom the door turns away is told so: about what a person takes."""
+_DECLINES_WAITING = 64
+_INTRODUCTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,8 @@ class ContactKey:
 @dataclass(frozen=True, slots=True)
 class Knocking:
     """Somebody at the door. ``again``: the same attempt was let in before (its Welcome got lost). ``expected``: this
-    client invited the attempt itself (:meth:`DoorKeeper.expect`), so it can be let in without asking."""
+    client invited the attempt itself (:meth:`DoorKeeper.expect`), so it can be let in without asking. ``known`` is the
+    name under which the supporter knows them."""
 
     attempt: bytes
     name: str
@@ -87,114 +86,10 @@ class Knocking:
     listing: bytes
     again: bool
     expected: bool
+    known: str
     hello: Hello = field(repr=False)
-    _lane: _DoorLane = field(repr=False)
+    _lane: DoorLane = field(repr=False)
     _seq: int = field(repr=False)
-
-
-class _DoorLane:
-    """Follows one door; a cell goes from the node when everything up to it was decided."""
-
-    def __init__(
-        self,
-        client: Client,
-        own: OwnDoor,
-        heard: Callable[[_DoorLane, int, bytes], None],
-        moved: Callable[[], None],
-    ) -> None:
-        self.own = own
-        self.up = False
-        self.gone = ""
-        self.weakness: str | None = None
-        self._client = client
-        self._heard = heard
-        self._moved = moved
-        self._undecided: set[int] = set()
-        self._read: Cursor | None = None
-        self._acked = 0
-        self._decided = trio.Event()
-
-    async def run(  # noqa: ASYNC114 - listing so common a name would blame every other run
-        self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Make the door if it is not there, follow it, come back after every failure."""
-        backoff = Backoff(self._client)
-        started = False
-        while not self.gone:
-            try:
-                async with (
-                    self._client.paths.path("door-owner", self.own.node) as path,
-                    self._client.queues_over(path) as queues,
-                ):
-                    self.weakness = path.weakness
-                    await self._make_sure(queues)
-                    if not started:
-                        started = True
-                        task_status.started()
-                    backoff.reset()
-                    await self._follow(path, queues)
-            except WarmlineError as error:
-                if not started:
-                    raise
-                if isinstance(error, RefusedError) and error.code in GONE:
-                    self.gone = error.message
-                log.debug("a door is out of reach: %s", type(error).__name__)
-            self._set_up(False)
-            await backoff.wait()
-
-    def _set_up(self, up: bool) -> None:
-        self.up = up
-        self._moved()
-
-    async def _make_sure(self, queues: QueueClient) -> None:
-        try:
-            await queues.read(queue_id(self.own.owner.public), owner=self.own.owner)
-        except RefusedError as error:
-            if error.code != "unknown":
-                raise
-            await queues.create(self.own.owner, DOOR)
-
-    async def _follow(self, path: LanePath, queues: QueueClient) -> None:
-        queue = queue_id(self.own.owner.public)
-        async with queues.follow(queue, owner=self.own.owner, cursor=self._read) as cells:
-            self._set_up(True)
-
-            async def hand_on(batch: list[tuple[Cursor, bytes]]) -> None:  # noqa: ASYNC124 - carry awaits it
-                for cursor, cell in batch:
-                    if self._read is not None and self._read.incarnation != cursor.incarnation:
-                        self._undecided.clear()
-                        self._acked = 0
-                    self._read = cursor
-                    self._undecided.add(cursor.seq)
-                    self._heard(self, cursor.seq, cell)
-
-            with sole_error():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._acknowledge, queues, queue)
-                    await carry(path, cells.__anext__, hand_on, trio.Event())
-                    nursery.cancel_scope.cancel()
-
-    def decided(self, seq: int) -> None:
-        """This Hello needs no more keeping."""
-        self._undecided.discard(seq)
-        self._decided.set()
-
-    async def _acknowledge(self, queues: QueueClient, queue: bytes) -> None:
-        while True:
-            self._decided = trio.Event()
-            upto = self._upto()
-            if self._read is not None and upto > self._acked:
-                try:
-                    await queues.ack(queue, self.own.owner, Cursor(self._read.incarnation, upto))
-                    self._acked = upto
-                except WarmlineError:
-                    return  # the next path sees to it; a Hello that comes twice is known by its attempt
-            await self._decided.wait()
-
-    def _upto(self) -> int:
-        if self._read is None:
-            return 0
-        return min(self._undecided) - 1 if self._undecided else self._read.seq
 
 
 class DoorKeeper:
@@ -207,24 +102,27 @@ class DoorKeeper:
         contact_keys: Callable[[], Sequence[ContactKey]],
         key: SigningKey,
         me: Persona,
-        max_sessions: int,
+        gate: DoorGate,
         vault: Vault | None,
     ) -> None:
         self.client = client
         self.vault = vault
         self.me = me
-        self.max_sessions = max_sessions
+        self.gate = gate
+        self.offers = Offers(client.clock, nursery, self._answer_offer, self._welcome_offer, self.expect)
         self.unreadable = 0
         self._nursery = nursery
         self._contact_keys = contact_keys
         self._key = key
-        self._lanes: list[_DoorLane] = []
+        self._lanes: list[DoorLane] = []
         self._seen: dict[bytes, bytes] = {}
         self._let_in: dict[bytes, Session] = {}
         self._rooms: set[bytes] = set()
         self._expected: dict[bytes, int] = {}
         self._doors_moved = trio.Event()
+        self._declining = 0
         self._say, self.knocks = trio.open_memory_channel[Knocking](math.inf)
+        self._tell_introduced, self.introductions = trio.open_memory_channel[Introduced](_INTRODUCTIONS)
 
     @property
     def sessions(self) -> list[Session]:
@@ -245,7 +143,12 @@ class DoorKeeper:
         moved, self._doors_moved = self._doors_moved, trio.Event()
         moved.set()
 
-    # -- hearing
+    # -- whom
+
+    @property
+    def busy_seats(self) -> int:
+        """Conversations that go on, and seats that wait for somebody who was told yes."""
+        return len(self.sessions) + self.offers.taken
 
     def expect(self, attempt: bytes, until_ms: int) -> None:
         """A Hello with this 16-byte attempt id was invited: until then (ms UTC) its knock says ``expected``.
@@ -261,17 +164,33 @@ class DoorKeeper:
     def _is_expected(self, attempt: bytes) -> bool:
         return self._expected.get(attempt, 0) > self.client.clock.utc_ms()
 
-    def _heard(self, lane: _DoorLane, seq: int, cell: bytes) -> None:
+    def _heard(self, lane: DoorLane, seq: int, cell: bytes) -> None:
         keys = self._contact_keys()
         try:
-            hello, index = open_hello(cell, [each.key for each in keys])
-            for reply in hello.replies:
+            said, index = read_at_door(cell, [each.key for each in keys])
+            for reply in _replies(said):
                 unpack_address(reply)
         except (MalformedError, WarmlineError):
             self.unreadable += 1
             lane.decided(seq)
             return
-        if self.client.clock.utc_ms() >= keys[index].not_after_ms:
+        stale = self.client.clock.utc_ms() >= keys[index].not_after_ms
+        if isinstance(said, Hello):
+            self._heard_hello(lane, seq, said, stale)
+            return
+        lane.decided(seq)  # none of these is worth keeping for another day
+        if isinstance(said, OfferOver):
+            self.offers.ended(said)
+        elif stale:
+            return
+        elif isinstance(said, Offer):
+            self.offers.came(said)
+        else:
+            with suppress(trio.WouldBlock):
+                self._tell_introduced.send_nowait(said)
+
+    def _heard_hello(self, lane: DoorLane, seq: int, hello: Hello, stale: bool) -> None:
+        if stale:
             self._answer(hello, "stale")
             lane.decided(seq)
         elif self._seen.get(hello.attempt) == hello.key_package:
@@ -285,28 +204,46 @@ class DoorKeeper:
         while len(self._seen) > _ATTEMPTS_KEPT:
             del self._seen[next(iter(self._seen))]
 
-    def _show(self, lane: _DoorLane, seq: int, hello: Hello) -> None:
+    def _show(self, lane: DoorLane, seq: int, hello: Hello) -> None:
         session = self._let_in.get(hello.attempt)
         if session is not None and not session.closed:
             self._nursery.start_soon(self._let_in_again, session, lane, seq, hello)
+            return
+        expected = self._is_expected(hello.attempt)
+        self.offers.claimed(hello.attempt)
+        decision, known = self.gate.at_door(hello, expected=expected, sessions=self.busy_seats)
+        if decision is not Decision.SHOW:
+            self._turn_away(lane, seq, hello, decision)
             return
         name = clean(hello.name) if hello.name else ""
         line = clean(hello.line) if hello.line else ""
         avatar = hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")
         again = hello.attempt in self._rooms
-        expected = self._is_expected(hello.attempt)
         self._say.send_nowait(
-            Knocking(hello.attempt, name, avatar, line, hello.listing, again, expected, hello, lane, seq)
+            Knocking(hello.attempt, name, avatar, line, hello.listing, again, expected, known, hello, lane, seq)
         )
+
+    def _turn_away(self, lane: DoorLane, seq: int, hello: Hello, decision: Decision) -> None:
+        lane.decided(seq)
+        if decision is Decision.BUSY:
+            self._answer(hello, "busy")
+        elif self._declining < _DECLINES_WAITING:
+            self._declining += 1
+            self._nursery.start_soon(self._decline_later, hello)
+
+    async def _decline_later(self, hello: Hello) -> None:
+        await trio.sleep(self.client.rng.uniform(*_DECLINE_AFTER))
+        self._declining -= 1
+        self._answer(hello, "declined")
 
     # -- answering
 
     async def accept(self, knock: Knocking) -> Session:
         """Talk to them. :class:`UsageError` when as many sessions go on as this supporter takes, RemoteError when what
         they sent is no way to begin one: then the knock is settled."""
-        if len(self.sessions) >= self.max_sessions:
+        if len(self.sessions) >= self.gate.rules.at_once:
             raise UsageError(
-                f"{self.max_sessions} sessions are open already", hint="End one, or answer this one `busy`."
+                f"{self.gate.rules.at_once} sessions are open already", hint="End one, or answer this one `busy`."
             )
         session: Session = await self._nursery.start(self._run_session)
         try:
@@ -317,8 +254,15 @@ class DoorKeeper:
                 self.settled(knock)
             raise
         self._let_in[knock.attempt] = session
+        self.gate.began()
+        self._nursery.start_soon(self._notice_end, session, knock.attempt)
         self.settled(knock)
         return session
+
+    async def _notice_end(self, session: Session, attempt: bytes) -> None:
+        if await session.wait_closed() == "blocked":
+            self.gate.block(attempt)
+        self.gate.ended()
 
     async def _run_session(self, *, task_status: TaskStatus[Session] = trio.TASK_STATUS_IGNORED) -> None:
         """The lanes and timers of one session, for as long as it lasts."""
@@ -350,7 +294,7 @@ class DoorKeeper:
         pair = await client.run_blocking(make)
         await session._meet(pair, tuple(unpack_address(reply) for reply in hello.replies))
 
-    async def _let_in_again(self, session: Session, lane: _DoorLane, seq: int, hello: Hello) -> None:
+    async def _let_in_again(self, session: Session, lane: DoorLane, seq: int, hello: Hello) -> None:
         """The Welcome got lost, and the seeker said Hello again by itself."""
         try:
             await self._begin(session, hello)
@@ -374,16 +318,30 @@ class DoorKeeper:
             self._rooms.add(knock.attempt)
         knock._lane.decided(knock._seq)
 
+    def _welcome_offer(self) -> Decision:
+        return self.gate.takes_offers(self.busy_seats)
+
+    async def _answer_offer(self, asked: Offer, answer: OfferAnswer) -> None:
+        cell = seal_offer_answer(answer, asked.reply_secret, self.client.rng.bytes)
+        await self._leave((asked.reply,), (cell,))
+
     def _answer(self, hello: Hello, why: str) -> None:
         cells = seal_answer(Declined(hello.attempt, why), hello.reply_secret, self.client.rng.bytes)
-        self._nursery.start_soon(self._send_answer, hello, cells)
+        self._nursery.start_soon(self._leave, hello.replies, cells)
 
-    async def _send_answer(self, hello: Hello, cells: tuple[bytes, ...]) -> None:
+    async def _leave(self, replies: tuple[bytes, ...], cells: tuple[bytes, ...]) -> None:
         with trio.move_on_after(3 * self.client.settings.request):
             try:
-                await offer(self.client, [unpack_address(reply) for reply in hello.replies], cells)
+                await offer(self.client, [unpack_address(reply) for reply in replies], cells)
             except WarmlineError as error:
                 log.debug("an answer could not be left: %s", type(error).__name__)
+
+
+def _replies(said: AtDoor) -> tuple[bytes, ...]:
+    """The queues that something at the door wants its answer in."""
+    if isinstance(said, Hello):
+        return said.replies
+    return (said.reply,) if isinstance(said, Offer) else ()
 
 
 @asynccontextmanager
@@ -395,19 +353,23 @@ async def keep_doors(
     key: SigningKey,
     me: Persona,
     max_sessions: int = 3,
+    gate: DoorGate | None = None,
     vault: Vault | None = None,
 ) -> AsyncIterator[DoorKeeper]:
     """Keep these doors for as long as the block runs; each is made at its node where it does not exist.
+
+    ``gate`` says whom they let through; without one it is everybody, ``max_sessions`` at once.
 
     ``contact_keys`` is asked for every Hello, so that a key that was replaced or deleted counts at once. ``key`` is
     the delegated key that signed the card. Leaving the block ends the sessions that were accepted, with a goodbye.
     Raises what the first door's node said when no door can be opened at all.
     """
     async with conversing() as nursery:
-        keeper = DoorKeeper(client, nursery, contact_keys, key, me, max_sessions, vault)
+        gate = gate or DoorGate(DoorRules(at_once=max_sessions), client.clock)
+        keeper = DoorKeeper(client, nursery, contact_keys, key, me, gate, vault)
         failure: WarmlineError | None = None
         for own in doors:
-            lane = _DoorLane(client, own, keeper._heard, keeper._moved)
+            lane = DoorLane(client, own, keeper._heard, keeper._moved)
             try:
                 with trio.fail_after(client.settings.create):
                     await nursery.start(lane.run)
