@@ -262,3 +262,25 @@ WORK_BITS_MAX: Final = 12
 12 bits are 65,536 hashes on average and 115,000 in one case of a thousand: 2 s on a phone that does 55,000 a second."""
 WORK_WINDOW_MS: Final = 5 * 60_000
 """How long a door's challenge lives; the one before is honoured too."""
+
+# --- signals -----------------------------------------------------------------------------------------------------
+SIGNAL_SIZE: Final = 128
+"""Bytes of every signal, whatever it says."""
+SIGNAL_EVERY_MS: Final = 2_000
+"""A sender's signals are at least so far apart; what changes in between goes with the next one."""
+SIGNAL_BATCH_MS: Final = 1_000
+"""A node gathers a channel's signals for so long before it passes them on together."""
+SIGNAL_CHANNEL_MAX: Final = 64
+"""People on one channel: a full room, and some who came back before the node noticed that they had gone."""
+SIGNAL_FRAME_MAX: Final = 12 * 1024
+"""Bytes of one frame on /warmline/signal/1: a batch of 64 signals and its header."""
+SIGNAL_AGAIN_MS: Final = 20_000
+"""A sender repeats itself after so long without a change, for those who came later."""
+SIGNAL_LIFE_MS: Final = 50_000
+"""What somebody was last heard to be is forgotten after so long."""
+SIGNAL_SILENCE_MS: Final = 75_000
+"""A node lets go of somebody who has sent nothing for so long."""
+TYPING_MS: Final = 6_000
+"""Typing is over so long after the last key; the others stop showing it after a little longer."""
+GESTURE_MS: Final = 6_000
+"""A gesture is repeated for so long, so that one lost signal does not lose it."""

@@ -106,7 +106,7 @@ def test_enough_holders_end_it_early() -> None:
     net = Net(100)
     net.values = dict.fromkeys(net.ids, b"v")
     found = run(Lookup(KadType.GET_VALUE, KEY, [Contact(net.ids[0])], enough=3), net)
-    assert found.asked <= 5
+    assert found.asked <= 6, "every path has to speak, and no more"
     assert [v for _, v in found.values] == [b"v"]
 
 

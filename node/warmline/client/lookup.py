@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 
 from warmline.client.routes import Routes
 from warmline.env import Clock, Rng
+from warmline.net.addresses import dialable
 from warmline.net.dht_lookup import drive, exchange
 from warmline.net.host import HostSettings, open_host
 from warmline.net.streams import Channel
@@ -95,7 +96,11 @@ class ClientLookup:
             async with self._directly(entry) as channel:
                 yield channel
             return
-        node = NodeAddress(contact.peer_id, contact.addrs[:8])
+        # Whoever names no address that we could check the network of is nobody: keys are free.
+        addrs = dialable(contact.addrs, self._routes.entries)[:8]
+        if not addrs:
+            raise UnreachableError("a DHT peer without an address on our network")
+        node = NodeAddress(contact.peer_id, addrs)
         async with self._routes.path(PURPOSE, node) as path:
             yield await path.open_channel(PROTOCOL, max_frame=limits.KAD_MESSAGE_MAX, deadline=self._query_seconds)
 

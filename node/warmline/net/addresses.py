@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterable, Sequence
 import psutil
 from multiaddr import Multiaddr
 
+from warmline_protocol.networks import is_global
+
+__all__ = ["dialable", "interfaces", "is_global", "to_tell"]
+
 # Documentation addresses (RFC 5737, RFC 3849): a UDP "connection" to them picks a route and sends nothing.
 _SOMEWHERE = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_LOCAL_NAMES = (".local", ".localhost", ".internal", ".lan", ".home.arpa")
 
 Interfaces = Callable[[str], Sequence[str]]
 
@@ -83,23 +86,6 @@ def _reach(text: str) -> int:
         return 0 if ipaddress.ip_address(text.split("/")[2]).is_loopback else 1
     except (ValueError, IndexError):
         return 1
-
-
-def is_global(addr: str) -> bool:
-    """Whether a multiaddr is on the open network, as far as its text says; a name counts unless it is a local one."""
-    parts = addr.split("/")
-    if len(parts) < 3:
-        return False
-    if parts[1] in ("ip4", "ip6"):
-        try:
-            address = ipaddress.ip_address(parts[2])
-        except ValueError:
-            return False
-        # A v4 address inside a v6 one reaches the same machine.
-        inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-        return (inner or address).is_global and not address.is_multicast
-    name = parts[2].lower().rstrip(".")
-    return parts[1].startswith("dns") and "." in name and not name.endswith(_LOCAL_NAMES)
 
 
 def dialable(told: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:

@@ -33,7 +33,9 @@ from warmline.net.dht_server import (
     Select,
     Validate,
 )
+from warmline.net.dht_table import DiverseTable, NetworkSize, key_in_some_bucket
 from warmline.net.host import Libp2pHost
+from warmline.net.inspect import remote_ends
 from warmline_protocol import limits
 from warmline_protocol.errors import RemoteError, UnreachableError, UsageError, WorldError
 from warmline_protocol.kad import PROTOCOL, KadMessage, KadPeer, KadRecord, KadType
@@ -92,8 +94,9 @@ class Dht:
             seconds=settings.provider_lifetime,
         )
         validator = InjectedValidator(validate, select)
-        self._kad = SafeKadDHT(raw, NAMESPACE, validator, self._values, self._providers)
-        self._table = self._kad.routing_table
+        self._table = DiverseTable(raw, self._remote_of)
+        self._kad = SafeKadDHT(raw, NAMESPACE, validator, self._values, self._providers, self._table)
+        self._size = NetworkSize()
         self._own_values: dict[str, bytes] = {}
         self._own_content: set[bytes] = set()
         self._poorly: set[bytes] = set()
@@ -187,6 +190,8 @@ class Dht:
             "peers": self._table.size(),
             "values": len(self._values.store),
             "values_bytes": self._values.bytes(),
+            "network_estimate": self._size.nodes() or 0,
+            "refused_by_network": self._table.refused,
             "provider_keys": self._providers.size(),
             "own_values": len(self._own_values),
             "own_content": len(self._own_content),
@@ -202,6 +207,7 @@ class Dht:
             own_id=self._host.peer_id,
             k=self._settings.k,
             alpha=self._settings.alpha,
+            radius=self._size.radius(self._settings.k),
         )
         settings = self._settings
         return await drive(lookup, self._ask, query_seconds=settings.query_seconds, seconds=settings.lookup_seconds)
@@ -299,7 +305,19 @@ class Dht:
                 await self._admit(ID.from_string(peer))
         if self._table.size():
             await self._look_up(KadType.FIND_NODE, base58_decode(self._host.peer_id))
-            await self._look_up(KadType.FIND_NODE, self._host.rng.bytes(32))
+            await self._look_around(self._host.rng.bytes(32))
+            await self._look_around(key_in_some_bucket(self._host.peer_id, self._host.rng))
+
+    async def _look_around(self, key: bytes) -> None:
+        found = await self._look_up(KadType.GET_PROVIDERS, key)  # FIND_NODE takes peer ids only
+        self._size.note(key, [base58_decode(contact.peer_id) for contact in found.closest[: self._settings.k]])
+
+    def _remote_of(self, peer: ID) -> str | None:
+        """A multiaddr of where a peer's connection really comes from."""
+        for end in remote_ends(self._host, str(peer)):
+            kind = "ip6" if ":" in end else "ip4"
+            return f"/{kind}/{end}/tcp/0"
+        return None
 
     async def republish(self) -> None:
         """Tell our valid values again and forget those that are not valid any more."""

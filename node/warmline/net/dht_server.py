@@ -26,6 +26,7 @@ from libp2p.abc import IHost, INetStream
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.kad_dht.pb.kademlia_pb2 import Message, Record
 from libp2p.kad_dht.provider_store import ProviderStore
+from libp2p.kad_dht.routing_table import RoutingTable
 from libp2p.kad_dht.value_store import ValueStore
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
@@ -190,7 +191,13 @@ class SafeKadDHT(KadDHT):
     provider_store: BoundedProviders
 
     def __init__(
-        self, host: IHost, namespace: str, validator: Validator, values: BoundedValues, providers: BoundedProviders
+        self,
+        host: IHost,
+        namespace: str,
+        validator: Validator,
+        values: BoundedValues,
+        providers: BoundedProviders,
+        table: RoutingTable,
     ) -> None:
         super().__init__(
             host,
@@ -201,6 +208,8 @@ class SafeKadDHT(KadDHT):
         )
         self.value_store = values
         self.provider_store = providers
+        self.routing_table = table
+        self.peer_routing.routing_table = table
         self._streams: Counter[ID] = Counter()
 
     async def handle_stream(self, stream: INetStream) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from libp2p.peer.id import ID
+
 from warmline.net.host import Libp2pHost
 
 
@@ -33,6 +35,13 @@ def peerstore_of(host: Libp2pHost) -> tuple[KnownPeer, ...]:
         for name, peer in sorted(known.items())
         if name != host.peer_id
     )
+
+
+def remote_ends(host: Libp2pHost, peer: str) -> tuple[str, ...]:
+    """The IP addresses that a peer's open connections come from; none for circuits."""
+    swarm: Any = host.raw.get_network()
+    ends = (_remote_end(connection) for connection in swarm.get_connections(ID.from_string(peer)))
+    return tuple(sorted(end.rpartition(":")[0].strip("[]") for end in ends if end != "circuit"))
 
 
 def _addrs(store: Any, peer: Any) -> list[Any]:
