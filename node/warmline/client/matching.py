@@ -19,6 +19,7 @@ from warmline_protocol import limits
 from warmline_protocol.errors import LocalError
 from warmline_protocol.records.admission import AdmissionLimits, admit
 from warmline_protocol.records.card import Card
+from warmline_protocol.records.desk import Desk
 from warmline_protocol.records.envelope import OpenedRecord
 from warmline_protocol.records.listing import Listing
 from warmline_protocol.records.merge import living
@@ -91,6 +92,15 @@ class Supporter:
     vouching: Vouching
 
 
+@dataclass(frozen=True, slots=True)
+class FoundDesk:
+    """A community's rota."""
+
+    record: OpenedRecord
+    desk: Desk
+    vouching: Vouching
+
+
 @dataclass(slots=True)
 class Collection:
     """Everything that was heard so far, by operator and united."""
@@ -137,6 +147,16 @@ class Collection:
                 if not refused:
                     found.append(Supporter(record, record.body, vouching))
         return sorted(found, key=lambda supporter: supporter.record.id)
+
+    def desks(self, now_ms: int) -> list[FoundDesk]:
+        """Every rota that may be shown, in the order of their record ids."""
+        found = []
+        for record in self.records(now_ms):
+            if isinstance(record.body, Desk):
+                vouching, refused = self._vouching(record, now_ms)
+                if not refused:
+                    found.append(FoundDesk(record, record.body, vouching))
+        return found
 
     def _vouching(self, record: OpenedRecord, now_ms: int) -> tuple[Vouching, bool]:
         """Who vouches, and whether more operators say that the listing must not travel than that it may."""
