@@ -75,13 +75,16 @@ from warmline.client.session_events import DriverEvent, HelloHeld, QueueLost, Se
 from warmline.client.session_keep import Keep
 from warmline.client.session_lanes import Inlet, open_inlets
 from warmline.client.session_outlets import append_job
-from warmline.client.session_seeking import Asking, Contact, Persona
+from warmline.client.session_seeking import Contact, Persona, Seeking
+from warmline.client.session_transcript import Transcript
+from warmline.client.session_wishes import Wishes
 from warmline.client.vault import Vault
 from warmline_protocol.errors import RemoteError, UnreachableError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.session import events as said
-from warmline_protocol.session.hello import Joined
+from warmline_protocol.session.hello import Joined, Peer
+from warmline_protocol.session.known import known_attempt
 from warmline_protocol.session.machine import Machine
 from warmline_protocol.session.pair import Pair
 
@@ -108,16 +111,16 @@ HELLOS_AGAIN = 3
 """How often a session that lost its thread begins afresh by itself."""
 
 
-class Session(Asking):
+class Session(Wishes):
     """One to one, either side."""
 
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
         self._routes: tuple[QueueAddress, ...] = ()
         self._new_routes: tuple[QueueAddress, ...] = ()
-        self._keep: Keep | None = None
-        self._contact: Contact | None = None
-        self._me: Persona | None = None
+        self.attempt = b""
+        """At the supporter's side: the id of the Hello that began it."""
+        self._thread = b""
         self._hellos_again = 0
         self._spare_inlets: list[Inlet] = []
         self._replacing: list[Inlet] = []
@@ -126,9 +129,10 @@ class Session(Asking):
         for output in outputs:
             if isinstance(output, said.UseRoute):
                 self._use_route(output)
-        over = self._ended.is_set() and self.closed != KEPT
+        over = self._over.is_set() and self.closed != KEPT
         if self._keep is not None and isinstance(machine, Pair) and not over:
-            self._keep.save(machine, self._routes, [inlet.own for inlet in self._inlets])
+            lines, own = self.transcript.take_changed(), [inlet.own for inlet in self._inlets]
+            self._keep.save(machine, self._routes, own, lines, self._origin, self.attempt)
 
     def _use_route(self, output: said.UseRoute) -> None:
         try:
@@ -169,6 +173,7 @@ class Session(Asking):
     async def _meet(self, pair: Pair, routes: tuple[QueueAddress, ...]) -> None:
         """From now on this is the machine, and these are the other side's queues."""
         pair.second_after_ms = self.client.settings.second_queue_ms
+        pair.journal = self._keep is not None
         self.peer_name = pair.peer_name
         self._new_routes, self._reader = routes, None
         await self._adopt(pair)
@@ -177,6 +182,31 @@ class Session(Asking):
         self._routes = self._new_routes
         if old is not None:
             machine.carry_from(old, self.client.clock.utc_ms())
+
+    async def take_up(self, keep: Keep, key: SigningKey | None) -> None:
+        """Go on with what was kept; what it needs to say Hello again by itself was kept too."""
+        client = self.client
+        loaded = await client.run_blocking(partial(keep.load, key))
+        self._keep, self.attempt = keep, loaded.attempt
+        self.transcript = Transcript(loaded.lines)
+        if loaded.origin is not None:
+            origin = loaded.origin
+            self._contact, self._me = origin.contact, origin.me
+            self._seeking = Seeking(
+                self,
+                origin.contact,
+                origin.me,
+                line="",
+                listing=b"",
+                replies=tuple(each.address for each in loaded.own),
+                attempt=origin.attempt,
+                reading=self._read_with,
+                answered=self._answered,
+            )
+        self._inlets = [Inlet(client, each, self._deliver, self._lost) for each in loaded.own]
+        await self._meet(loaded.pair, loaded.routes)
+        for inlet in self._inlets:
+            self._nursery.start_soon(inlet.run)
 
     # -- bad days
 
@@ -206,6 +236,8 @@ class Session(Asking):
             if self._machine is None:
                 self._end("unproven")
             return
+        if self._thread:
+            pair.came_back(self._thread, client.clock.utc_ms())
         await self._meet(pair, routes)
 
     def _lost(self, inlet: Inlet) -> None:
@@ -217,6 +249,9 @@ class Session(Asking):
     async def _replace_inlet(self, lost: Inlet) -> None:
         """A queue elsewhere in place of a lost one, and the peer told by whatever way is left."""
         await self._established.wait()
+        if lost not in self._inlets:  # all were lost, and replaced, before there was a session
+            self._replacing.remove(lost)
+            return
         backoff = Backoff(self.client)
         avoid = [each.own.node.peer_id for each in self._inlets]
         while not self._ended.is_set():
@@ -254,11 +289,16 @@ async def open_session(
     line: str = "",
     listing: bytes = b"",
     attempt: bytes | None = None,
+    peer: Peer | None = None,
+    thread: bytes = b"",
     vault: Vault | None = None,
 ) -> AsyncIterator[Session]:
     """Say Hello to a supporter. Returns at once with a session that is not established yet; see its events.
 
     ``attempt`` is the 16-byte id of an invitation (``DoorKeeper.expect`` at their side); without one it is random.
+
+    ``thread`` is the word of a thread with this supporter, whose client knows the Hello by it. ``peer`` is set by a
+    supporter who asks another for backup or a debrief.
 
     With a ``vault`` it is kept there from the moment it is established until it ends, a day at most.
     """
@@ -266,7 +306,10 @@ async def open_session(
         session = Session(client, nursery)
         session._keep = None if vault is None else Keep(client, vault)
         session._contact, session._me = contact, me
-        nursery.start_soon(_seek, session, line, listing, attempt)
+        if thread:
+            attempt = known_attempt(thread, client.rng.bytes(8))
+            session._thread = thread
+        nursery.start_soon(_seek, session, line, listing, attempt, peer)
         try:
             yield session
         finally:
@@ -281,23 +324,17 @@ async def resume_session(
 
     :class:`UsageError` when the vault does not hold it any more.
     """
-    keep = Keep(client, vault, kept)
-    pair, routes, own = await client.run_blocking(partial(keep.load, key))
     async with conversing() as nursery:
         session = Session(client, nursery)
-        session._keep = keep
-        session._inlets = [Inlet(client, each, session._deliver, session._lost) for each in own]
-        await session._meet(pair, routes)
-        for inlet in session._inlets:
-            nursery.start_soon(inlet.run)
+        await session.take_up(Keep(client, vault, kept), key)
         try:
             yield session
         finally:
             await session.aclose()
 
 
-async def _seek(session: Session, line: str, listing: bytes, attempt: bytes | None) -> None:
+async def _seek(session: Session, line: str, listing: bytes, attempt: bytes | None, peer: Peer | None) -> None:
     assert session._contact is not None and session._me is not None
-    joined = await session._seek(session._contact, session._me, line, listing, attempt)
+    joined = await session._seek(session._contact, session._me, line, listing, attempt, peer)
     if joined is not None:
         await session._come_in(joined)

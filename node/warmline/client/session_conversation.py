@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -13,15 +14,38 @@ from warmline.client.session_client import Client
 from warmline.client.session_events import QueueLost, SessionEvent
 from warmline.client.session_lanes import Inlet
 from warmline.client.session_outlets import Outlet
+from warmline.client.session_transcript import Transcript
 from warmline.scopes import sole_error
 from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
-from warmline_protocol.session.events import Closed, Event, MessageState
+from warmline_protocol.session.events import Closed, Event, MessageState, is_lasting
 from warmline_protocol.session.machine import Machine
 
 T = TypeVar("T")
 KEPT = "kept"
+
+
+class Events:
+    """What the person is told, in order, for one reader. Asking for the next one says that the last one was shown."""
+
+    def __init__(self, news: trio.MemoryReceiveChannel[SessionEvent], shown: Callable[[SessionEvent], None]) -> None:
+        self._news = news
+        self._shown = shown
+        self._last: SessionEvent | None = None
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> SessionEvent:
+        last, self._last = self._last, None
+        if last is not None:
+            self._shown(last)
+        try:
+            self._last = await self._news.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        return self._last
 
 
 class Conversation:
@@ -39,11 +63,16 @@ class Conversation:
         self._established = trio.Event()
         self._ended = trio.Event()
         self._over = trio.Event()
-        self._news, self.events = trio.open_memory_channel[SessionEvent](math.inf)
+        self.transcript = Transcript()
+        self._news, receive = trio.open_memory_channel[SessionEvent](math.inf)
+        self.events = Events(receive, self._was_shown)
+        self._shown = 0
+        self._shown_more = trio.Event()
         self._inlets: list[Inlet] = []
         self._outlets: dict[str, Outlet] = {}
         self._due_ms: int | None = None
         self._farewell_sent = False
+        self._quiet = True
         self._detaching = False
 
     # -- for the person
@@ -68,8 +97,17 @@ class Conversation:
         """Say something; the id under which :class:`MessageState` tells what becomes of it."""
         if self._machine is None or self.closed:
             raise UsageError("there is nobody to say this to", hint="Wait until the session is established.")
-        message: bytes = await self._do(lambda machine, now: machine.send(text, now), asked=True)
-        return message
+
+        def say(machine: Any, now: int) -> bytes:
+            message: bytes = machine.send(text, now)
+            self.transcript.said(message, self._my_name, text, now)
+            return message
+
+        return await self._do(say, asked=True)
+
+    @property
+    def _my_name(self) -> str:
+        return "You"
 
     @property
     def weaknesses(self) -> tuple[str, ...]:
@@ -89,11 +127,19 @@ class Conversation:
                 await self._goodbye(why)
             self._end(why)
             await self._close_lanes()
+            await self._all_told()
             await self._forget()
             self._over.set()
 
     async def _forget(self) -> None:
         """Ended for good: nothing of it is kept."""
+
+    async def _all_told(self) -> None:
+        """Who died now would come back to what was not shown yet; a moment later there is nothing to come back to."""
+        if self._machine is not None and self._machine.journal:
+            with trio.move_on_after(self.client.settings.goodbye):
+                while self._machine.untold:
+                    await self._next_change()
 
     def detach(self) -> None:
         """End here without a goodbye, to go on later from the vault."""
@@ -150,9 +196,11 @@ class Conversation:
             def step() -> tuple[T, list[said.Output], list[Event]]:
                 result = work(machine, now)
                 outputs, news = machine.take()
+                self.transcript.hear(news)
                 self._save(machine, outputs)
                 # Nothing else may look into the machine: another thread may be at work on it.
                 self._due_ms, self._farewell_sent = machine.next_timer(), machine.farewell_sent
+                self._quiet = machine.quiet
                 return result, outputs, news
 
             try:
@@ -199,6 +247,7 @@ class Conversation:
         self._established.set()
         if first:
             self._nursery.start_soon(self._keep_time)
+            self._nursery.start_soon(self._confirm_shown)
 
     def _take_over(self, old: Any, machine: Any) -> None:
         """A machine takes its place, or after a fresh Hello that of another."""
@@ -217,8 +266,32 @@ class Conversation:
 
     async def _linger(self) -> None:
         """The machine has closed: let the last ack out, then end."""
-        await trio.sleep(min(1.0, self.client.settings.goodbye))
+        with trio.move_on_after(self.client.settings.goodbye):
+            while not self._quiet:
+                await self._next_change()
         await self.aclose(self.closed)
+
+    # -- what was shown
+
+    def _was_shown(self, event: SessionEvent) -> None:
+        if is_lasting(event):
+            self._shown += 1
+            self._shown_more.set()
+
+    async def _confirm_shown(self) -> None:
+        """Save that what the person has seen need not be told again after a restart."""
+        while True:
+            await self._shown_more.wait()
+            self._shown_more = trio.Event()
+            async with self._lock:
+                count, self._shown, machine = self._shown, 0, self._machine
+                if machine.journal:
+                    await self.client.run_blocking(partial(self._save_shown, machine, count))
+            self._change()
+
+    def _save_shown(self, machine: Any, count: int) -> None:
+        machine.told(count)
+        self._save(machine, [])
 
     # -- lanes
 

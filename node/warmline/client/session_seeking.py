@@ -11,15 +11,15 @@ from functools import partial
 
 import trio
 
-from warmline.client.session_client import Client
+from warmline.client.session_client import Backoff, Client
 from warmline.client.session_conversation import KEPT, Conversation
 from warmline.client.session_events import HelloHeld, StillWaiting
-from warmline.client.session_lanes import open_inlets
+from warmline.client.session_lanes import Inlet, open_inlets
 from warmline_protocol.errors import BadSignatureError, RefusedError, RemoteError, UnreachableError, WarmlineError
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.node import NodeAddress
-from warmline_protocol.session.hello import Accepted, Answer, AnswerReader, Declined, Joined, Knock
+from warmline_protocol.session.hello import Accepted, Answer, AnswerReader, Declined, Joined, Knock, Peer
 from warmline_protocol.session.machine import Machine
 
 
@@ -38,17 +38,24 @@ class Contact:
     key: bytes
     contact: bytes
     doors: tuple[QueueAddress, ...]
+    record: bytes = b""
+    """The signed card, which a report shows to a panel."""
 
     @classmethod
-    def of(cls, card: Card, key: bytes) -> Contact:
+    def of(cls, card: Card, key: bytes, record: bytes = b"") -> Contact:
         """From a verified card; ``key`` is the Ed25519 key that signed it (``OpenedRecord.key``)."""
         doors = tuple(QueueAddress(door.node, door.door, bytes(32)) for door in card.doors)
-        return cls(key, card.contact.public, doors)
+        return cls(key, card.contact.public, doors, record)
 
     @classmethod
-    def at_door(cls, card: Card, key: bytes, node: NodeAddress, door: bytes) -> Contact:
+    def at_door(cls, card: Card, key: bytes, node: NodeAddress, door: bytes, record: bytes = b"") -> Contact:
         """The same supporter at another door: that of a listing."""
-        return cls(key, card.contact.public, (QueueAddress(node, door, bytes(32)),))
+        return cls(key, card.contact.public, (QueueAddress(node, door, bytes(32)),), record)
+
+
+@dataclass(frozen=True, slots=True)
+class FreshQueues:
+    """Takes the place of an answer: none can come any more, because all queues to be answered in are lost."""
 
 
 EARLY_MAX = 256
@@ -60,10 +67,12 @@ class Asking(Conversation):
 
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
-        self._answers, self._answered = trio.open_memory_channel[Answer](math.inf)
+        self._answers, self._answered = trio.open_memory_channel[Answer | FreshQueues](math.inf)
         self._reader: AnswerReader | None = None
         self._early: deque[bytes] = deque(maxlen=EARLY_MAX)
         self._seeking: Seeking | None = None
+        self._stale_inlets: list[Inlet] = []
+        self._renewing = False
 
     async def _open_queues(self) -> tuple[bytes, ...]:
         self._inlets = await open_inlets(self.client, self._nursery, 2, self._deliver, self._lost)
@@ -105,7 +114,13 @@ class Asking(Conversation):
             await self._take_cells(early)
 
     async def _seek(
-        self, contact: Contact, me: Persona, line: str, listing: bytes, attempt: bytes | None = None
+        self,
+        contact: Contact,
+        me: Persona,
+        line: str,
+        listing: bytes,
+        attempt: bytes | None = None,
+        peer: Peer | None = None,
     ) -> Joined | None:
         """What the supporter let this side into; None when it ended otherwise."""
         try:
@@ -121,10 +136,42 @@ class Asking(Conversation):
             listing=listing,
             replies=replies,
             attempt=attempt,
+            peer=peer,
             reading=self._read_with,
             answered=self._answered,
         )
         return await self._seeking.run(self._end)
+
+    def _lost(self, inlet: Inlet) -> None:
+        super()._lost(inlet)
+        unheard = self._machine is None and self._seeking is not None
+        if unheard and not any(each.up for each in self._inlets) and not self._renewing:
+            self._renewing = True
+            self._nursery.start_soon(self._renew_queues)
+
+    async def _renew_queues(self) -> None:
+        """No answer can reach this side: fresh queues, and a fresh Hello of the same attempt that names them."""
+        backoff = Backoff(self.client)
+        avoid = [each.own.node.peer_id for each in self._inlets]
+        while self._machine is None and not self._ended.is_set():
+            if any(each.up for each in self._inlets):
+                break
+            try:
+                fresh = await open_inlets(self.client, self._nursery, 2, self._deliver, self._lost, avoid=avoid)
+            except UnreachableError:
+                await backoff.wait()  # most likely this machine has no network at all
+                continue
+            self._stale_inlets += self._inlets  # their nodes may come back, with the answer
+            self._inlets = fresh
+            assert self._seeking is not None
+            self._seeking.replies = tuple(inlet.own.address for inlet in fresh)
+            self._answers.send_nowait(FreshQueues())
+            break
+        self._renewing = False
+
+    async def _close_lanes(self) -> None:
+        self._inlets += self._stale_inlets
+        await super()._close_lanes()
 
 
 class Seeking:
@@ -140,8 +187,9 @@ class Seeking:
         listing: bytes,
         replies: tuple[bytes, ...],
         attempt: bytes | None = None,
+        peer: Peer | None = None,
         reading: Callable[[AnswerReader], None],
-        answered: trio.MemoryReceiveChannel[Answer],
+        answered: trio.MemoryReceiveChannel[Answer | FreshQueues],
     ) -> None:
         self._conversation = conversation
         self._client = conversation.client
@@ -153,17 +201,22 @@ class Seeking:
         self._reading = reading
         self._answered = answered
         self._failed: Callable[[str], None] = conversation._end
-        self._attempt = self._client.rng.bytes(16) if attempt is None else attempt
+        self.attempt = self._client.rng.bytes(16) if attempt is None else attempt
+        self._peer = peer
 
     async def run(self, failed: Callable[[str], None]) -> Joined | None:
         """What the supporter let this side into; None when it did not, after ``failed`` was told why."""
         self._failed = failed
-        for _ in range(3):
+        tries = 3
+        while tries:
             knock = await self._client.run_blocking(self._knock)
             self._reading(AnswerReader(knock.hello.reply_secret))
             answer = await self._wait_answer(knock)
             if answer is None:
                 return None
+            if isinstance(answer, FreshQueues):
+                continue
+            tries -= 1
             if isinstance(answer, Declined):
                 self._failed(answer.why)
                 return None
@@ -188,10 +241,11 @@ class Seeking:
             avatar=self._me.avatar,
             line=self._line,
             listing=self._listing,
-            attempt=self._attempt,
+            attempt=self.attempt,
+            peer=self._peer,
         )
 
-    async def _wait_answer(self, knock: Knock) -> Answer | None:
+    async def _wait_answer(self, knock: Knock) -> Answer | FreshQueues | None:
         doors = list(self._contact.doors)
         waited = 0.0
         if not await self._at_some_door(knock, doors):

@@ -13,9 +13,11 @@ first, without which the rest is noise.
 from __future__ import annotations
 
 import os
+import signal
 import threading  # noqa: TID251 - for a lock only: callers come from run_blocking's threads
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +26,7 @@ import apsw
 from warmline.client.identity import open_box, seal_box
 from warmline.env import Clock, Rng
 from warmline.store import file as files
+from warmline.store.errors import StoreLockedError
 from warmline_protocol.errors import ConfigError, StoreError, UsageError
 
 _KEYRING_SERVICE = "warmline vault"
@@ -34,6 +37,16 @@ _SCHEMA = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One record: ``data`` until ``until_ms``."""
+
+    kind: str
+    id: bytes
+    data: bytes
+    until_ms: int
+
+
 class Vault(Protocol):
     """Where sessions that a person wants to keep lie between two runs."""
 
@@ -41,9 +54,15 @@ class Vault(Protocol):
         """Keep ``data`` until then, in place of what was there; on the disk when this returns."""
         ...
 
+    def put_all(self, kept: Sequence[Kept]) -> None:
+        """As :meth:`put`, all or none of them."""
+        ...
+
     def get(self, kind: str, id: bytes) -> bytes | None: ...
 
-    def delete(self, kind: str, id: bytes) -> None: ...
+    def delete(self, kind: str, id: bytes) -> None:
+        """Forget it, and everything whose id begins with ``id``."""
+        ...
 
     def ids(self, kind: str) -> list[bytes]: ...
 
@@ -59,6 +78,11 @@ class MemoryVault:
         """Keep in memory."""
         self._kept[kind, id] = (until_ms, data)
 
+    def put_all(self, kept: Sequence[Kept]) -> None:
+        """Keep in memory."""
+        for each in kept:
+            self.put(each.kind, each.id, each.data, each.until_ms)
+
     def get(self, kind: str, id: bytes) -> bytes | None:
         """What is kept and not over its date."""
         until_ms, data = self._kept.get((kind, id), (0, b""))
@@ -66,7 +90,8 @@ class MemoryVault:
 
     def delete(self, kind: str, id: bytes) -> None:
         """Forget it."""
-        self._kept.pop((kind, id), None)
+        for each in [each for each in self._kept if each[0] == kind and each[1].startswith(id)]:
+            del self._kept[each]
 
     def ids(self, kind: str) -> list[bytes]:
         """The ids of a kind that are not over their date."""
@@ -89,7 +114,19 @@ class FileVault:
 
     def put(self, kind: str, id: bytes, data: bytes, until_ms: int) -> None:
         """Keep on the disk."""
-        self._run("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", kind, id, until_ms, data)
+        self.put_all([Kept(kind, id, data, until_ms)])
+
+    def put_all(self, kept: Sequence[Kept]) -> None:
+        """Keep on the disk, in one transaction."""
+        rows = [(each.kind, each.id, each.until_ms, each.data) for each in kept]
+        with self._turn, files.translated(str(self.path)), self._connection:
+            self._still_there()
+            self._connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", rows)
+
+    def _still_there(self) -> None:
+        """Whoever erased the file did not mean us to write on where nobody can find it."""
+        if not self.path.exists():
+            raise StoreError("what you kept was erased", hint="Nothing of it is on this device any more.")
 
     def get(self, kind: str, id: bytes) -> bytes | None:
         """What is kept and not over its date."""
@@ -99,7 +136,7 @@ class FileVault:
 
     def delete(self, kind: str, id: bytes) -> None:
         """Forget it; the page is overwritten."""
-        self._run("DELETE FROM kept WHERE kind = ? AND id = ?", kind, id)
+        self._run("DELETE FROM kept WHERE kind = ? AND substr(id, 1, ?) = ?", kind, len(id), id)
 
     def ids(self, kind: str) -> list[bytes]:
         """The ids of a kind that are not over their date; others are deleted on the way."""
@@ -112,8 +149,7 @@ class FileVault:
         with self._turn:
             _forget_key(self.path)
             self._connection.close()
-            for path in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
-                path.unlink(missing_ok=True)
+            _unlink(self.path)
 
 
 @contextmanager
@@ -126,13 +162,82 @@ def open_vault(
     Raises PassphraseError for the wrong one, ConfigError when there is no keyring, StoreLockedError when another
     process has it open.
     """
-    lock = files.lock(path)
+    lock = _lock(path)
     try:
         key = _key(path, rng, passphrase)
         with closing(_connect(path, key)) as connection:
             yield FileVault(path, connection, clock)
     finally:
         lock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What :func:`erase` took away. ``ended``: the process that had it open, 0 where there was none."""
+
+    files: tuple[str, ...]
+    key_in_keyring: bool
+    ended: int
+
+
+def erase(path: Path) -> Erased:
+    """Panic: the key, the vault and whoever has it open are gone when this returns, whatever state they were in.
+
+    The key goes first, and every step is looked at afterwards on the disk. Needs no passphrase. Raises StoreError, with
+    what is left, where something could not be taken away.
+    """
+    there = [each.name for each in _all_files(path) if each.exists()]
+    in_keyring = _forget_key(path)
+    ended = _end_holder(path)
+    _forget_key(path)  # whoever had it open may have been writing it
+    _unlink(path)
+    _box(path).with_name(_box(path).name + ".new").unlink(missing_ok=True)
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    left = [each.name for each in _all_files(path) if each.exists()]
+    if left:
+        raise StoreError(f"these files are still there: {', '.join(left)}", hint=f"Delete {path.parent} by hand.")
+    return Erased(tuple(there), in_keyring, ended)
+
+
+def _all_files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + end) for end in (".key", ".key.new", "", "-wal", "-shm", "-journal", ".lock")]
+
+
+def _unlink(path: Path) -> None:
+    for each in (path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")):
+        each.unlink(missing_ok=True)
+
+
+def _end_holder(path: Path) -> int:
+    """End the process that holds the lock: its memory has the key."""
+    if not path.with_name(path.name + ".lock").exists():
+        return 0
+    try:
+        files.lock(path).close()
+    except StoreLockedError:
+        holder = _holder(path)
+        if holder and holder != os.getpid():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(holder, signal.SIGKILL)
+            return holder
+    return 0
+
+
+def _holder(path: Path) -> int:
+    """The process that the lock file names, 0 where it names none."""
+    with suppress(OSError, ValueError):
+        return int(path.with_name(path.name + ".lock").read_text("ascii"))
+    return 0
+
+
+def _lock(path: Path) -> files.FileLock:
+    try:
+        return files.lock(path)
+    except StoreLockedError:
+        raise StoreLockedError(
+            f"another warmline (process {_holder(path) or 'unknown'}) has what you keep here open",
+            hint="One program at a time owns it. End that one first; `warmline talk erase` ends it and erases all.",
+        ) from None
 
 
 def _connect(path: Path, key: bytes) -> apsw.Connection:
@@ -208,7 +313,8 @@ def _key_in_keyring(path: Path, rng: Rng) -> bytes:
     return key
 
 
-def _forget_key(path: Path) -> None:
+def _forget_key(path: Path) -> bool:
+    """Take the key away wherever it lies; whether it was in a keyring."""
     box = _box(path)
     if box.exists():
         with open(box, "r+b") as file:
@@ -216,6 +322,15 @@ def _forget_key(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         box.unlink()
-        return
-    keyring = _keyring()
-    keyring.delete_password(_KEYRING_SERVICE, str(path.resolve()))
+        return False
+    try:
+        keyring = _keyring()
+    except (ConfigError, ImportError):
+        return False
+    name = str(path.resolve())
+    if keyring.get_password(_KEYRING_SERVICE, name) is None:
+        return False
+    keyring.delete_password(_KEYRING_SERVICE, name)
+    if keyring.get_password(_KEYRING_SERVICE, name) is not None:
+        raise StoreError("the keyring still holds the key", hint="Delete it there by hand: 'warmline vault'.")
+    return True

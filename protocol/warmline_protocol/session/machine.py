@@ -105,6 +105,11 @@ class Machine:
             self._untold.popleft()
 
     @property
+    def untold(self) -> int:
+        """How many lasting events nobody has confirmed."""
+        return len(self._untold)
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing of what was said is on its way to a node, last acks included."""
         return not self._on_way
