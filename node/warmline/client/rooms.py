@@ -77,6 +77,10 @@ class RoomConversation(Asking):
         """Whether the host is away, so that nothing can be said."""
         return self._machine is not None and bool(self._machine.read_only)
 
+    def signal_node(self) -> NodeAddress | None:
+        """The log's node: everybody is there anyway."""
+        return None if self._log is None else self._log.node
+
     # -- outputs
 
     def _dispatch(self, output: said.Output) -> None:

@@ -82,6 +82,7 @@ from warmline.client.vault import Vault
 from warmline_protocol.errors import RemoteError, UnreachableError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
+from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
 from warmline_protocol.session.hello import Joined, Peer
 from warmline_protocol.session.known import known_attempt
@@ -142,6 +143,13 @@ class Session(Wishes):
         routes = list(self._routes)
         routes[output.route] = address
         self._routes = tuple(routes)
+
+    def signal_node(self) -> NodeAddress | None:
+        """The node of the supporter's first queue, where the seeker comes anyway."""
+        machine = self._machine
+        if machine is None or not (self._inlets and self._routes):
+            return None
+        return self._inlets[0].own.node if machine.is_host else self._routes[0].node
 
     async def _forget(self) -> None:
         if self._keep is not None:

@@ -93,6 +93,25 @@ class Conversation:
         await self._ended.wait()
         return self.closed
 
+    async def wait_change(self) -> None:
+        """Return after something has happened to the machine, or the conversation has ended."""
+        if not self._ended.is_set():
+            await self._changed.wait()
+
+    @property
+    def machine(self) -> Any:
+        """What runs this conversation, or None before there is somebody: for a look at what cannot change halfway."""
+        return self._machine
+
+    async def look(self, what: Callable[[Any], T]) -> T:
+        """Ask the machine something that changes nothing, while nobody else is at work on it."""
+        async with self._lock:
+            return await self.client.run_blocking(lambda: what(self._machine))
+
+    def signal_node(self) -> NodeAddress | None:
+        """Where everybody in this conversation signals; None while that is not known."""
+        return None
+
     async def send(self, text: str) -> bytes:
         """Say something; the id under which :class:`MessageState` tells what becomes of it."""
         if self._machine is None or self.closed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ from warmline.net.liveness import Keeper, KeeperSettings, open_keeper
 from warmline.net.relay import Relay, open_relay
 from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
 from warmline.services.directory_judge import RecordJudge
-from warmline.services.queues import QueueService, open_queues
+from warmline.services.queues import QueueService, entry_of, open_queues
+from warmline.services.signals import SignalService, open_signal_service
 from warmline.store.store import Store
 from warmline_protocol.circuit_table import CircuitLimits
 from warmline_protocol.keys import SigningKey
@@ -53,6 +54,7 @@ class Node:
     relay: Relay
     directory: Directory
     queues: QueueService | None
+    signals: SignalService | None
     keeper: Keeper
     chain: Chain
     store: Store
@@ -80,6 +82,7 @@ class Node:
             "relay": _plain(self.relay.statistics()),
             "directory": self.directory.statistics(),
             "queues": None if self.queues is None else _plain(self.queues.statistics()),
+            "signals": None if self.signals is None else _plain(self.signals.statistics()),
             "store": _plain(self.store.statistics()),
             "chain": _chain(self.chain),
             "clock_offset_ms": self.directory.clock_offset_ms(),
@@ -148,9 +151,10 @@ async def build_node(
         )
         gossip = await stack.enter_async_context(open_gossip(host))
         dht = await stack.enter_async_context(open_dht(host, validate=judge.validate_value, select=judge.select_value))
-        queues = None
+        queues = signals = None
         if config.queues.enabled:
             queues = await stack.enter_async_context(open_queues(host, store, clock=clock, rng=rng))
+            signals = await stack.enter_async_context(_open_signals(host, queues))
         directory = await stack.enter_async_context(
             open_directory(
                 host,
@@ -180,9 +184,25 @@ async def build_node(
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(_meet_new_nodes, directory, keeper)
         yield Node(
-            config, host, gossip, dht, relay, directory, queues, keeper, chain, store, clock, started_ms=clock.utc_ms()
+            config,
+            host,
+            gossip,
+            dht,
+            relay,
+            directory,
+            queues,
+            signals,
+            keeper,
+            chain,
+            store,
+            clock,
+            started_ms=clock.utc_ms(),
         )
         nursery.cancel_scope.cancel()
+
+
+def _open_signals(host: Libp2pHost, queues: QueueService) -> AbstractAsyncContextManager[SignalService]:
+    return open_signal_service(host, entry_of=entry_of, established=queues.knows, crowded=lambda: queues.crowded)
 
 
 def _located(directory: Directory, host: Libp2pHost, peer: str) -> tuple[str, ...] | None:

@@ -134,6 +134,15 @@ class QueueService:
     def statistics(self) -> QueueStatistics:
         return QueueStatistics(self._answered, self._refused, self._cells, self._followers.count)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether requests wait for others: what is worth less than they are should wait too."""
+        return self._turns.crowded
+
+    async def knows(self, entry: str) -> bool:
+        """Whether this entry has been here for a week or more; see ``queues_share``."""
+        return await self._established(Caller(entry, b"", self.clock.utc_ms()))
+
     async def handle(self, channel: Channel) -> None:
         """Answer requests until the other side ends, follows, or breaks the protocol."""
         entry, nonce = self._entry_of(channel), self._rng.bytes(32)

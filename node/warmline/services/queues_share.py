@@ -42,6 +42,11 @@ class Turns:
         self._waiting_max = waiting_max
         self._classes: OrderedDict[str, OrderedDict[str, deque[trio.Event]]] = OrderedDict()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._classes)
+
     @asynccontextmanager
     async def turn(self, entry: str, *, established: bool) -> AsyncIterator[None]:
         """Hold one slot; RefusedError ``busy`` when this entry has too many requests waiting already."""
