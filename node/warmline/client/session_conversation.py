@@ -54,6 +54,8 @@ class Conversation:
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         self.client = client
         self.closed = ""
+        self.goodbye = ""
+        """What this side left with: ``left``, ``closed`` or ``blocked``."""
         self.outgoing: dict[bytes, str] = {}
         self.peer_name = ""
         self._nursery = nursery
@@ -138,6 +140,7 @@ class Conversation:
         """Say goodbye, best effort, and end."""
         if self._over.is_set():
             return
+        self.goodbye = self.goodbye or why
         with trio.CancelScope(shield=True):
             if self._detaching:
                 await self._over.wait()

@@ -260,7 +260,8 @@ class DoorKeeper:
         return session
 
     async def _notice_end(self, session: Session, attempt: bytes) -> None:
-        if await session.wait_closed() == "blocked":
+        await session.wait_closed()
+        if session.goodbye == "blocked":
             self.gate.block(attempt)
         self.gate.ended()
 
