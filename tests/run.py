@@ -22,6 +22,7 @@ DROP_OLD_STUBS = (
 )
 ASYNC_OFF = "ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
 ASYNC_LINT = ("flake8-async", "--startable-in-context-manager", "_host,_run_session,_once", "--disable")
+OTHERS = {"node_modules", "python_modules"}
 SCRIPTS = ["deploy/bootstrap", "requirements/lock", ".ci/run"]
 
 
@@ -78,7 +79,7 @@ def steps() -> list[Step]:
 def python_files(*folders: str) -> list[str]:
     """Python sources under ``folders``, without what package managers put there."""
     found = (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
-    return [str(path.relative_to(ROOT)) for path in found if "node_modules" not in path.parts]
+    return [str(path.relative_to(ROOT)) for path in found if not OTHERS & set(path.parts)]
 
 
 def executables(*folders: str) -> list[str]:

@@ -110,9 +110,9 @@ const seekers = new Map()
 const parts = {
   engine: () => engine,
   outer: () => vectors,
-  seeker: ({ name }) => {
-    if (!seekers.has(name)) seekers.set(name, new Seeker())
-    return seekers.get(name)
+  seeker: ({ who }) => {
+    if (!seekers.has(who)) seekers.set(who, new Seeker())
+    return seekers.get(who)
   }
 }
 

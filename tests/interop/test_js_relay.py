@@ -6,10 +6,7 @@ Runs wherever node and npm are; skips where they are not, except in CI, where th
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,21 +23,6 @@ from warmline_protocol.records.node import NodeAddress
 HERE = Path(__file__).parent
 JS_SECONDS = 90.0
 FRAMES = [1, 100, 4096, 60_000]
-
-
-@pytest.fixture(scope="session")
-def node_program() -> str:
-    """The node executable (this environment's own before the machine's), with this directory's packages installed."""
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    program = shutil.which("node", path=path)
-    if os.environ.get("CI") != "true" and (program is None or shutil.which("npm", path=path) is None):
-        pytest.skip("node and npm are not installed; tests/interop/install says what to type")
-    done = subprocess.run(
-        [HERE / "install"], capture_output=True, text=True, timeout=600, check=False, env={**os.environ, "PATH": path}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert program is not None
-    return program
 
 
 def command(program: str, **options: Any) -> list[str]:

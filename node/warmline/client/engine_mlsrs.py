@@ -6,8 +6,10 @@ What the binding lacks is made up for here, each gap measured against the pinned
   sender is found by comparison.
 * It deletes nothing: a store that keeps past epochs keeps them readable. ``_Store.forget`` deletes them. The highest
   epoch number must survive that, or the next commit fails as "incorrect epoch".
-* It applies a commit of anybody. Every change is written to the store at once, so that a commit by the wrong member
-  is undone by loading the group again.
+* It applies a commit of anybody, and what fails to open costs the key of its generation all the same, so that a member
+  who forges could spend another one's keys. Every change is written to the store at once, and what must not have
+  happened is undone by loading the group again.
+* It sets a key package's lifetime from this very second, and checks others' by this machine's clock, with no slack.
 * Private halves of key packages live in memory only: a restart with a pending Welcome needs a fresh Hello.
 
 The wheel is imported when the first group is made: no other command pays for 7 MB of library.
@@ -92,6 +94,14 @@ def _theirs(what: str) -> Iterator[None]:
         raise MalformedError(f"{what}: {error}") from None
 
 
+def _parse(message: bytes) -> Any:
+    """One whole MLS message: the engine itself passes over whatever stands behind it."""
+    parsed = _wheel().Message.from_bytes(message)
+    if parsed.to_bytes() != message:
+        raise MalformedError("bytes behind an MLS message")
+    return parsed
+
+
 class MlsRsProvider:
     """Makes groups; ``draw`` brings the random credentials, the engine draws its own keys."""
 
@@ -167,7 +177,7 @@ class _Candidate:
 
     def join(self, welcome: bytes) -> Group:
         with _theirs("a Welcome that does not open"):
-            joined = self._client.handle.join_group(None, _wheel().Message.from_bytes(welcome)).group
+            joined = self._client.handle.join_group(None, _parse(welcome)).group
             joined.write_to_storage()
         # The binding does not say a joined group's id; every message names it in clear.
         group = MlsRsGroup(self._client, joined, _group_id_of(joined))
@@ -236,8 +246,7 @@ class MlsRsGroup:
     def open(self, message: bytes) -> Opened:
         if not is_application(message):
             raise MalformedError("an MLS message that is not an application message")
-        with _theirs("a message that does not decrypt"):
-            received = self._handle.process_incoming_message(_wheel().Message.from_bytes(message))
+        received = self._process("a message that does not decrypt", message)
         sender = self._who(received.sender)
         self.save()
         return Opened(sender, received.data)
@@ -245,7 +254,7 @@ class MlsRsGroup:
     def add(self, key_packages: Sequence[bytes]) -> Commit:
         new = check_key_packages(key_packages, self._roster)
         with _theirs("a key package that the engine refuses"):
-            messages = [_wheel().Message.from_bytes(package) for package in key_packages]
+            messages = [_parse(package) for package in key_packages]
             made = self._commit(lambda: self._handle.add_members(messages))
         if not set(new) <= set(self._roster):
             raise MalformedError("a key package that added somebody else")
@@ -273,8 +282,7 @@ class MlsRsGroup:
         return Commit(made.commit_message.to_bytes(), welcome)
 
     def process(self, commit: bytes, committer: Member) -> Roster:
-        with _theirs("a commit that does not apply"):
-            received = self._handle.process_incoming_message(_wheel().Message.from_bytes(commit))
+        received = self._process("a commit that does not apply", commit)
         wheel = _wheel()
         if not received.is_commit() or self._who(received.committer) != committer:
             self._undo()
@@ -285,6 +293,15 @@ class MlsRsGroup:
         self.save()
         self._read_roster()
         return self._roster
+
+    def _process(self, failure: str, message: bytes) -> Any:
+        with _theirs(failure):
+            parsed = _parse(message)
+            try:
+                return self._handle.process_incoming_message(parsed)
+            except _wheel().Error:
+                self._undo()
+                raise
 
     def forget_previous(self) -> None:
         # Written first: an old epoch that was just used sits in the engine until then, and would come back.
