@@ -1,0 +1,1 @@
+"""What hostile nodes do, and what honest ones keep all the same."""
