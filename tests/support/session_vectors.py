@@ -6,6 +6,7 @@ what they hold. MLS bytes in them come from a real group, and are opaque here; n
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from warmline_protocol.session.hello import (
 )
 from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, first_key, next_key
 from warmline_protocol.session.messages import Text, pack_body
+from warmline_protocol.session.signals import GESTURES, MOODS, SignalKeys, State, seal
 from warmline_protocol.session.xwing import SealingKey
 from warmline_protocol.wire import to_wire
 
@@ -127,11 +129,35 @@ def evidence() -> dict[str, Any]:
     }
 
 
+def signal(name: str, state: State) -> dict[str, Any]:
+    """One signal, from the epoch's keys to its 128 bytes."""
+    rng = SeededRng(f"signal {name}")
+    outer, exporter, sender, salt = rng.bytes(32), rng.bytes(32), rng.bytes(16), rng.bytes(32)
+    keys, counter = SignalKeys.of(outer, exporter), 1_800_000_000_000
+    return {
+        "name": name,
+        "outer": outer.hex(),
+        "exporter": exporter.hex(),
+        "secret": keys.secret.hex(),
+        "channel": keys.channel.hex(),
+        "sender": sender.hex(),
+        "counter": counter,
+        "salt": salt.hex(),
+        "state": dataclasses.asdict(state),
+        "frame": seal(keys, sender, counter, state, lambda size: salt).hex(),
+    }
+
+
 def main() -> None:
     """Write the files that are missing."""
     rows = {
         "session.contact": [first_contact(room=False), first_contact(room=True)],
         "session.evidence": [evidence()],
+        "session.signals": [
+            signal("here", State()),
+            signal("everything", State("away", True, 50, MOODS[-1], GESTURES[-1], 255)),
+            signal("gone", State("gone")),
+        ],
     }
     for name, made in rows.items():
         path = FOLDER / f"{name}.json"

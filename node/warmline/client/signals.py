@@ -2,9 +2,9 @@
 
 ``async with open_signals(client, talk) as signals:``, with ``talk`` a session or a room, then
 
-``signals.set(presence="away")``      also ``typing=True``, ``seat=3``, ``mood="tired"``, ``gesture="wave"``; never waits
-``async for seen in signals: ...``    :class:`Seen` (member id, state), each change of somebody else
-``signals.others``                    {member id: State} of what is known now
+``signals.set(presence="away")``   also typing=True, seat=3, mood="tired", gesture="wave"; never waits
+``async for seen in signals:``     :class:`Seen` (member id, state), each change of somebody else
+``signals.others``                 {member id: State} of what is known now
 
 They travel over a path of their own to the node where the other side reads anyway (a pair: the supporter's first
 queue; a room: its log), on a channel that changes with each epoch. Nothing is kept, promised or retried: without
