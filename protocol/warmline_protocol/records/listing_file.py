@@ -1,8 +1,7 @@
 """A community's weekly programme as a TOML file, read whole or not at all.
 
 People write these files by hand, so every problem names its line, its field and what to write instead, and all of
-them are told at once. ``tomllib`` keeps no line numbers for values; a small scanner finds where each table and key
-stands. It only has to be right for files that ``tomllib`` accepted.
+them are told at once.
 
 ``[defaults]`` holds what most groups share; each ``[[group]]`` may say otherwise.
 """
@@ -27,24 +26,12 @@ from warmline_protocol.records.listing import ONE_TO_ONE, ROOM, Listing, Slot
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.records.schedule import load_zone, parse_slot
 from warmline_protocol.records.text import check_language, check_slug, check_text, check_topic
+from warmline_protocol.records.toml_lines import Lines, Problem, syntax_problem
 from warmline_protocol.wire import pack
 
 FILE_MAX: Final = 512 * 1024
 GROUPS_MAX: Final = 128
 _PROBE_PEER: Final = "12D3KooW9pNAk8aiBuGVQtWRdbkLmo5qVL3e2h5UxbN2Nz9ttwiw"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One thing to mend: ``line`` counts from 1, ``field`` is the key (or the group) that is wrong."""
-
-    line: int
-    field: str
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}, {self.field}: {self.message}. {self.remedy}"
 
 
 class ListingFileError(ConfigError):
@@ -120,15 +107,15 @@ def read_listing_file(text: str) -> tuple[GroupDraft, ...]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ListingFileError([_syntax(text, error)]) from None
-    return _File(tables, _Lines(text)).read()
+        raise ListingFileError([syntax_problem(text, error)]) from None
+    return _File(tables, Lines(text)).read()
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
 class _File:
-    def __init__(self, tables: Mapping[str, Any], lines: _Lines) -> None:
+    def __init__(self, tables: Mapping[str, Any], lines: Lines) -> None:
         self._tables = tables
         self._lines = lines
         self._problems: list[Problem] = []
@@ -328,7 +315,7 @@ def _kind(raw: Any) -> str:
     return text
 
 
-def _wallet(raw: Any) -> bytes:
+def read_wallet(raw: Any) -> bytes:
     text = _string(raw)
     if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
         raise UsageError(f"{text!r:.48} is not a wallet address", hint="Write 0x and 40 hexadecimal digits.")
@@ -375,9 +362,9 @@ FIELDS: Final[dict[str, _Field]] = {
     "age": _Field("age", age_band, 'age = "18+"', optional=True, missing=AgeBand(limits.AGE_MIN, 120)),
     "facilitated_by": _Field("facilitated_by", _text("facilitated_by"), 'facilitated_by = "Ana"'),
     "co_facilitators": _Field(
-        "co_facilitators", _many(_wallet), 'co_facilitators = ["0x…"]', optional=True, missing=()
+        "co_facilitators", _many(read_wallet), 'co_facilitators = ["0x…"]', optional=True, missing=()
     ),
-    "successors": _Field("successors", _many(_wallet), 'successors = ["0x…"]', optional=True, missing=()),
+    "successors": _Field("successors", _many(read_wallet), 'successors = ["0x…"]', optional=True, missing=()),
     "rules": _Field("rules", _many(_text("rules")), 'rules = ["What is said here stays here."]'),
     "accessibility": _Field(
         "accessibility", _many(_text("accessibility")), 'accessibility = ["Text only."]', optional=True, missing=()
@@ -385,73 +372,3 @@ FIELDS: Final[dict[str, _Field]] = {
     "opens": _Field("opens", _moment, "opens = 2027-01-11", optional=True),
     "closes": _Field("closes", _moment, "closes = 2027-03-29", optional=True),
 }
-
-
-# --- lines -------------------------------------------------------------------------------------------------------
-
-
-def _syntax(text: str, error: tomllib.TOMLDecodeError) -> Problem:
-    message = str(error)
-    found = re.search(r"\(at line (\d+), column \d+\)", message)
-    line = int(found[1]) if found else text.count("\n") + 1
-    said = re.sub(r"\s*\(at .*\)$", "", message)
-    return Problem(line, "file", said, "Look for a missing quote, bracket or equals sign here or just above.")
-
-
-class _Lines:
-    """Where each table and each key of it begins."""
-
-    _HEADER = re.compile(r"\s*\[{1,2}\s*([\w-]+)\s*\]{1,2}\s*(#.*)?")
-    _KEY = re.compile(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([\w-]+))\s*[.=]")
-
-    def __init__(self, text: str) -> None:
-        self._at: dict[tuple[str, int, str], int] = {}
-        counts: dict[str, int] = {}
-        table, index = "", 0
-        opened = ""  # what the rest of a value still waits for: a long string's quotes, or brackets
-        for number, line in enumerate(text.splitlines(), 1):
-            if not opened and (header := self._HEADER.fullmatch(line)):
-                table = header[1]
-                index = counts.get(table, 0)
-                counts[table] = index + 1
-                self._at[table, index, ""] = number
-                self._at.setdefault(("", 0, table), number)
-                continue
-            if not opened and (key := self._KEY.match(line)):
-                self._at.setdefault((table, index, key[1] or key[2] or key[3]), number)
-            opened = _still_open(line, opened)
-
-    def of(self, table: str, index: int, key: str = "") -> int:
-        """The line of a key, else of its table, else 1."""
-        return self._at.get((table, index, key)) or self._at.get((table, index, "")) or 1
-
-
-def _still_open(line: str, opened: str) -> str:
-    """What remains open after ``line``: ``'''``, ``\"\"\"``, brackets, or nothing."""
-    position = 0
-    while position < len(line):
-        rest = line[position:]
-        if opened in ('"""', "'''"):
-            end = rest.find(opened)
-            if end < 0:
-                return opened
-            position += end + 3
-            opened = ""
-            continue
-        if rest.startswith(('"""', "'''")):
-            opened, position = rest[:3], position + 3
-        elif rest[0] in "\"'":
-            closing = re.match(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', rest)
-            position += closing.end() if closing else len(rest)
-        elif rest[0] == "#":
-            break
-        else:
-            opened = _brackets(opened, rest[0])
-            position += 1
-    return opened
-
-
-def _brackets(opened: str, char: str) -> str:
-    if char in "[{":
-        return opened + char
-    return opened[:-1] if char in "]}" and opened else opened

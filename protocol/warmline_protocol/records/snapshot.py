@@ -5,6 +5,10 @@ client reads all of it and searches on its own device. Bodies come in buckets of
 a bucket tells the node little about which of them was wanted. Rows are hints that nobody signed: what counts is the
 body. A row that had to leave tags out says so (``cut``) and then matches every search until its body is read.
 
+Where one index would pass 2 MiB there are as many shards as keep them at half of that, by the first bits of the record
+id, the same rule for everybody; a client fetches all of them. Index and buckets are named by their hashes and the
+manifest is signed, so that a client which has the content already, from whomever, fetches it from nobody again.
+
 Standing travels for *all* supporters of the snapshot, signed by the node with the block it was read at. There is no
 question about one supporter, because asking would tell who is interested in whom.
 """
@@ -17,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from warmline_protocol import limits
-from warmline_protocol.codec import FrameReader, decode, encode, frame
+from warmline_protocol.codec import FrameReader, decode, encode, frame, uvarint
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.records.card import Card
@@ -31,6 +35,8 @@ from warmline_protocol.wire import U53, Bytes32, OneOf, Range, Size, pack, unpac
 
 IN_SNAPSHOT: Final = (CARD, LISTING, DESK, TOMBSTONE)
 GWEI: Final = 10**9
+STANDING_ROW: Final = 4096
+"""Bytes that the standing of one supporter may take in a sheet, its head included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +115,97 @@ def bucket_at(position: int, records: int) -> int:
     return position * bucket_count(records) // records
 
 
+def shard_depth(records: int, index_size: int) -> int:
+    """How many bits of the record id name a shard: none until one index would pass 2 MiB, then by the count alone."""
+    if index_size <= limits.SNAPSHOT_INDEX_MAX:
+        return 0
+    shards = min(-(-records // limits.SHARD_RECORDS), limits.SHARDS_MAX)
+    return max(1, (shards - 1).bit_length())
+
+
+def shard_of(record_id: bytes, depth: int) -> int:
+    """The shard of a record: the first ``depth`` bits of its id, so that shards are neighbours in id order."""
+    return int.from_bytes(record_id[:4]) >> (32 - depth)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a snapshot takes of one record; ``wallet`` is whom its standing is told of."""
+
+    id: bytes
+    summary: bytes
+    data: bytes
+    wallet: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All bytes of a snapshot, ready to be served in parts."""
+    """All bytes of one shard's snapshot, ready to be served in parts."""
 
     manifest: Manifest
     index: bytes
     bodies: tuple[bytes, ...]
     standing: bytes
 
+    @property
+    def size(self) -> int:
+        return len(self.index) + len(self.standing) + sum(map(len, self.bodies))
 
-def build_snapshot(rows: Sequence[tuple[bytes, bytes]], standing: bytes, now_ms: int) -> Snapshot:
-    """A snapshot of (summary row, record) pairs that are in id order, with a sheet from :func:`sign_standing`."""
-    index = b"".join(frame(summary) for summary, _ in rows)
+
+def split_rows(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows in id order by shard, as many shards as the rule says."""
+    depth = shard_depth(len(rows), sum(len(row.summary) + len(uvarint(len(row.summary))) for row in rows))
+    shards: list[list[Row]] = [[] for _ in range(1 << depth)]
+    for row in rows:
+        shards[shard_of(row.id, depth)].append(row)
+    return shards
+
+
+def build_snapshot(
+    rows: Sequence[Row], standing: bytes, now_ms: int, key: SigningKey, *, shard: int = 0, shards: int = 1
+) -> Snapshot:
+    """The snapshot of one shard's rows, in id order, with a sheet from :func:`sign_standing`; ``key`` is the node's."""
+    index = b"".join(frame(row.summary) for row in rows)
     count = len(rows)
     buckets: list[list[bytes]] = [[] for _ in range(bucket_count(count))]
-    for position, (_, record) in enumerate(rows):
-        buckets[bucket_at(position, count)].append(frame(record))
+    for position, row in enumerate(rows):
+        buckets[bucket_at(position, count)].append(frame(row.data))
     bodies = tuple(b"".join(bucket) for bucket in buckets)
-    name = hashlib.sha256(encode([index, [hashlib.sha256(body).digest() for body in bodies], standing]))
-    manifest = Manifest(
-        name.digest()[:16], now_ms, 1, count, len(index), len(standing), tuple(len(body) for body in bodies)
+    index_hash = hashlib.sha256(index).digest()
+    bucket_hashes = b"".join(hashlib.sha256(body).digest()[:16] for body in bodies)
+    name = hashlib.sha256(encode([shard, shards, index_hash, bucket_hashes, hashlib.sha256(standing).digest()]))
+    unsigned = Manifest(
+        name.digest()[:16],
+        now_ms,
+        shard,
+        shards,
+        count,
+        len(index),
+        index_hash,
+        len(standing),
+        tuple(len(body) for body in bodies),
+        bucket_hashes,
+        bytes(64),
     )
-    return Snapshot(manifest, index, bodies, standing)
+    return Snapshot(replace(unsigned, sig=key.sign("snapshot", _signed(unsigned))), index, bodies, standing)
+
+
+def check_manifest(manifest: Manifest, node_key: bytes, shard: int) -> None:
+    """RemoteError unless ``node_key`` signed it for ``shard`` and its sizes can be those of so many records."""
+    verify(node_key, "snapshot", _signed(manifest), manifest.sig)
+    if manifest.shard != shard:
+        raise MalformedError("a snapshot of another shard than was asked for")
+    if len(manifest.bucket_sizes) != bucket_count(manifest.records):
+        raise MalformedError("a snapshot with another number of buckets than its records need")
+    most = (manifest.records + 1) * STANDING_ROW
+    if sum(manifest.bucket_sizes) > limits.SNAPSHOT_BODIES_MAX or manifest.standing_size > most:
+        raise MalformedError("a snapshot that is larger than its records can be")
+
+
+def _signed(manifest: Manifest) -> bytes:
+    fields = pack(manifest)
+    del fields["sig"]
+    return encode(fields)
 
 
 # --- standing ----------------------------------------------------------------------------------------------------
