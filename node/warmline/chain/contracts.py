@@ -6,21 +6,24 @@ A `Call` is data; `transactions` prices, signs and sends it. Views go through `C
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from warmline.chain.artefact import artefact
-from warmline.chain.events import decode_log, topics
+from warmline.chain.events import LAYOUTS, decode_log, topics
 from warmline.chain.manifest import Manifest
 from warmline.chain.provider import Rpc, web3_over
+from warmline.chain.spans import logs_between
 from warmline_protocol.errors import UsageError
-from warmline_protocol.records.standing_ledger import Event
+from warmline_protocol.records.standing_ledger import CredentialIssued, Event
 
 if TYPE_CHECKING:
     from web3.contract import AsyncContract
 
 COIN = 10**18
+BATCH_MAX = 100
+"""Holders of one `issue_batch`, as the contract has it."""
 
 REASONS = {
     "unspecified": 0,
@@ -169,6 +172,22 @@ class Contracts:
         says = f"say publicly that {shown(holder)} holds your credential {type_name_of(type_id)} until {date(until_s)}"
         return self._call("CredentialRegistry", "issue", says, holder, type_id, until_s)
 
+    def issue_batch(self, holders: Sequence[bytes], type_id: bytes, until_s: int) -> Call:
+        """All of them or none; at most `BATCH_MAX`."""
+        says = (
+            f"say publicly that {len(holders)} people, {shown(holders[0])} first, hold your credential "
+            f"{type_name_of(type_id)} until {date(until_s)}"
+        )
+        return self._call("CredentialRegistry", "issueBatch", says, list(map(shown, holders)), type_id, until_s)
+
+    def recognise(self, type_id: bytes, issuer: bytes) -> Call:
+        says = f"let {shown(issuer)} give your credential {type_name_of(type_id)} too, in its own name"
+        return self._call("CredentialRegistry", "recognise", says, type_id, issuer)
+
+    def withdraw_recognition(self, type_id: bytes, issuer: bytes) -> Call:
+        says = f"let {shown(issuer)} give {type_name_of(type_id)} no more; what it gave of it stops being valid"
+        return self._call("CredentialRegistry", "withdrawRecognition", says, type_id, issuer)
+
     def revoke(self, holder: bytes, type_id: bytes, reason: str) -> Call:
         says = f"revoke the credential {type_name_of(type_id)} of {shown(holder)}, publicly, reason: {reason}"
         return self._call("CredentialRegistry", "revoke", says, holder, type_id, REASONS[reason])
@@ -185,6 +204,28 @@ class Contracts:
 
     async def is_valid_from(self, issuer: bytes, holder: bytes, type_id: bytes) -> bool:
         return bool(await self._view("CredentialRegistry", "isValidFrom", issuer, holder, type_id))
+
+    async def credentials_of(self, issuer: bytes, holders: Sequence[bytes], type_id: bytes) -> list[CredentialState]:
+        """As `credential_of`, for many in few requests."""
+        contract = self._contract("CredentialRegistry")
+        to = "0x" + self.manifest.address("CredentialRegistry").hex()
+        data = [contract.encode_abi("credentialOf", [shown(issuer), shown(one), type_id]) for one in holders]
+        answers = await self._rpc.batch([("eth_call", [{"to": to, "data": each}, "latest"]) for each in data])
+        words = [bytes.fromhex(answer[2:]) for answer in answers]
+        return [CredentialState(*(int.from_bytes(each[at : at + 32]) for at in (0, 32, 64))) for each in words]
+
+    async def holders_of(self, issuer: bytes, type_id: bytes) -> list[bytes]:
+        """Everybody to whom `issuer` ever gave this type, by address; whether it is still valid is another question."""
+        layout = next(one for one in LAYOUTS if one.signature.startswith("CredentialIssued("))
+        wanted = {
+            "address": "0x" + self.manifest.address("CredentialRegistry").hex(),
+            "topics": ["0x" + layout.topic.hex(), None, "0x" + type_id.hex(), "0x" + issuer.hex().rjust(64, "0")],
+        }
+        events = await self._events(wanted)
+        return sorted({event.holder for event in events if isinstance(event, CredentialIssued)})
+
+    async def is_recognised(self, type_id: bytes, issuer: bytes) -> bool:
+        return bool(await self._view("CredentialRegistry", "isRecognised", type_id, issuer))
 
     async def issuer_admitted(self, issuer: bytes) -> bool:
         return bool((await self._view("CredentialRegistry", "issuerOf", issuer))[0])
@@ -311,10 +352,13 @@ class Contracts:
         wanted = {
             "address": "0x" + self.manifest.address(contract).hex(),
             "topics": [topics(), "0x" + subject.hex().rjust(64, "0")],
-            "fromBlock": hex(self.manifest.start_block),
-            "toBlock": "latest",
         }
-        events = (decode_log(log, self.manifest.names()) for log in await self._rpc.call("eth_getLogs", wanted))
+        return await self._events(wanted)
+
+    async def _events(self, wanted: Mapping[str, Any]) -> list[Event]:
+        head = int(await self._rpc.call("eth_blockNumber"), 16)
+        logs = await logs_between(self._rpc, wanted, self.manifest.start_block, head)
+        events = (decode_log(log, self.manifest.names()) for log in logs)
         return [event for event in events if event is not None]
 
     def _contract(self, name: str) -> AsyncContract:

@@ -26,6 +26,7 @@ from warmline.chain.errors import RpcError, RpcGarbageError, WrongChainError
 from warmline.chain.events import decode_log, topics, unhex
 from warmline.chain.manifest import Manifest
 from warmline.chain.reorg import DisconnectedError, FinalityBrokenError, Ref, Span, Window
+from warmline.chain.spans import Width
 from warmline.store.store import Store
 from warmline_protocol.errors import WarmlineError
 from warmline_protocol.records.standing_ledger import Event, Ledger, PendingView
@@ -34,10 +35,6 @@ log = logging.getLogger(__name__)
 
 SINGLES = 16
 """Blocks fetched one by one in a request."""
-SPAN_MIN, SPAN_START, SPAN_MAX = 1, 16, 2048
-"""Blocks of one eth_getLogs far below the head."""
-FORGET_AFTER = 64
-"""Spans that were answered until a width that was refused is tried again: where logs are few, more blocks go in one."""
 BACKOFF_MAX_S = 30.0
 DISCONNECTED_MAX = 5
 """Polls in a row that may find the chain moving before that is a problem worth reporting."""
@@ -62,31 +59,6 @@ class Progress:
     problem: WarmlineError | None = None
     reorgs: int = 0
     restarts: int = 0
-
-
-class Width:
-    """How many blocks to ask for at once: doubles until the endpoint refuses, then closes in on what it allows."""
-
-    def __init__(self) -> None:
-        self.now = SPAN_START
-        self._good = SPAN_MIN
-        self._too_wide = SPAN_MAX + 1
-        self._since = 0
-
-    def answered(self) -> None:
-        self._good, self._since = self.now, self._since + 1
-        if self._since >= FORGET_AFTER:
-            self._too_wide, self._since = SPAN_MAX + 1, 0
-        self.now = min(self.now * 2, (self.now + self._too_wide) // 2, SPAN_MAX)
-
-    def refused(self) -> bool:
-        """Ask for less; False when less cannot be asked for."""
-        if self.now == SPAN_MIN:
-            return False
-        self._too_wide, self._since = self.now, 0
-        self.now = self._good if self._good < self.now else self.now // 2
-        self._good = SPAN_MIN
-        return True
 
 
 class Follower:

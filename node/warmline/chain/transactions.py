@@ -121,17 +121,20 @@ async def send(
     deadline_s: float = 120.0,
     patience_s: float = PATIENCE_S,
     tell: Callable[[str], None] = lambda text: None,
+    sent: Callable[[bytes], None] = lambda name: None,
 ) -> Receipt:
     """Sign, send and wait until it is mined; after each `patience_s` offer a higher fee, up to the plan's ceiling.
 
-    `tell` hears of each. Raises RevertError, DeadlineError, RpcError, TakenError. After a DeadlineError it may still be
-    mined; sending again with the same nonce cannot do it twice.
+    `tell` hears of each in words, `sent` of each transaction's hash before it leaves. Raises RevertError,
+    DeadlineError, RpcError, TakenError. After a DeadlineError it may still be mined; sending again with the same nonce
+    cannot do it twice.
     """
     fee, tip, names = planned.fee_per_gas, planned.tip_per_gas, list[bytes]()
     with trio.move_on_after(deadline_s):
         while True:
             raw = _signed(planned, wallet, fee, tip)
             names.append(bytes(keccak(raw)))
+            sent(names[-1])
             await _offer(rpc, raw, again=len(names) > 1)
             higher = min(fee * RAISE_PERCENT // 100, planned.fee_ceiling)
             # Nodes take no replacement for less than a tenth more.

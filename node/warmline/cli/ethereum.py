@@ -141,8 +141,15 @@ class Session:
             self._wallet = open_wallet(self.options, dev=is_dev(self))
         return self._wallet
 
-    async def carry_out(self, call: Call, signer: Wallet | None = None) -> None:
-        """Say, price, ask, sign, send, wait. With --dry-run only the first two."""
+    async def carry_out(
+        self,
+        call: Call,
+        signer: Wallet | None = None,
+        *,
+        ask: bool = True,
+        sent: Callable[[bytes], None] = lambda name: None,
+    ) -> None:
+        """Say, price, ask, sign, send, wait. With --dry-run only the first two; `sent` hears of hashes beforehand."""
         from warmline.chain import transactions
 
         planned = await transactions.plan(self.rpc, call, signer.address if signer else self.sender())
@@ -150,10 +157,12 @@ class Session:
         if self.options.dry_run:
             self.report["transactions"].append(_planned(planned))
             return
-        if not self.options.yes:
+        if ask and not self.options.yes:
             click.confirm("Sign this?", abort=True, err=True)
         wallet = signer or self.unlock()
-        receipt = await transactions.send(self.rpc, planned, wallet, deadline_s=MINED_WITHIN_S, tell=self.say)
+        receipt = await transactions.send(
+            self.rpc, planned, wallet, deadline_s=MINED_WITHIN_S, tell=self.say, sent=sent
+        )
         await transactions.wait_final(self.rpc, receipt, self.options.confirmations, deadline_s=MINED_WITHIN_S)
         self.say(f"Done in block {receipt.block}; the fee was {_coins(receipt.fee)} coin.")
         self.report["transactions"].append(

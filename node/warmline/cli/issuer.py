@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from warmline.cli.cohort import issue_csv, renew
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 from warmline_protocol.errors import UsageError
 
@@ -25,6 +26,10 @@ REASON_NAMES = (
 @click.group()
 def command() -> None:
     """For organisations that train and credential supporters."""
+
+
+command.add_command(issue_csv)
+command.add_command(renew)
 
 
 @command.command(short_help="Register a type of credential, as an issuer.")
@@ -69,6 +74,64 @@ async def _register(session: Session, type_name: str, document_hash: str) -> Non
     if not session.options.dry_run:
         session.say(f"{shown(issuer)} is an admitted issuer of {type_name}.")
     session.finish(issuer=shown(issuer), type=type_name, admitted=await session.contracts.issuer_admitted(issuer))
+
+
+@command.command(short_help="Let another issuer give a type of yours.")
+@click.argument("issuer")
+@click.argument("type_name", metavar="TYPE")
+@click.option("--withdraw", is_flag=True, help="Take the recognition back: what it gave of it stops being valid.")
+@chain_options
+def recognise(options: Options, issuer: str, type_name: str, withdraw: bool) -> None:
+    """Let ISSUER give your credential TYPE too, in its own name, or take that back."""
+
+    async def work() -> None:
+        from warmline.chain.contracts import address_of, shown, type_id_of
+
+        other, type_id = address_of(issuer), type_id_of(type_name)
+        async with open_session(options) as session:
+            contracts = session.contracts
+            call = contracts.withdraw_recognition if withdraw else contracts.recognise
+            await session.carry_out(call(type_id, other))
+            recognised = await contracts.is_recognised(type_id, other)
+            if not options.dry_run:
+                session.say(f"{shown(other)} is {'' if recognised else 'not '}recognised for {type_name}.")
+            session.finish(issuer=shown(other), type=type_name, recognised=recognised)
+
+    run(work)
+
+
+@command.command(short_help="Stop being an issuer.")
+@chain_options
+def resign(options: Options) -> None:
+    """Stop being an issuer. What you issued stays valid for 30 days, so that people can find another one."""
+
+    async def work() -> None:
+        from warmline.chain.contracts import shown
+
+        async with open_session(options) as session:
+            await session.carry_out(session.contracts.resign())
+            session.finish(issuer=shown(session.sender()), admitted=await _admitted(session))
+
+    run(work)
+
+
+@command.command(short_help="For governance: suspend an issuer for a time.")
+@click.argument("issuer")
+@click.option("--days", type=click.IntRange(0), required=True, help="From now; 0 lifts a suspension.")
+@chain_options
+def suspend(options: Options, issuer: str, days: int) -> None:
+    """For governance: suspend ISSUER and everything it issued, for a time."""
+
+    async def work() -> None:
+        from warmline.chain.contracts import address_of, shown
+
+        who = address_of(issuer)
+        async with open_session(options) as session:
+            until_s = await end_of(session, days, None)
+            await session.carry_out(session.contracts.suspend_issuer(who, until_s))
+            session.finish(issuer=shown(who), suspended_until_s=until_s)
+
+    run(work)
 
 
 @command.command(short_help="For governance: admit an issuer.")
@@ -122,7 +185,7 @@ def issue(options: Options, holder: str, type_name: str, days: int | None, until
 
         who, type_id = address_of(holder), type_id_of(type_name)
         async with open_session(options) as session:
-            end = await _end(session, days, until)
+            end = await end_of(session, days, until)
             await session.carry_out(session.contracts.issue(who, type_id, end))
             await _show(session, who, type_id)
 
@@ -148,7 +211,7 @@ def revoke(options: Options, holder: str, type_name: str, reason: str) -> None:
     run(work)
 
 
-async def _end(session: Session, days: int | None, until: object) -> int:
+async def end_of(session: Session, days: int | None, until: object) -> int:
     """Seconds. Days count from the chain's time, by which the contract judges."""
     import datetime
 
@@ -167,3 +230,7 @@ async def _show(session: Session, holder: bytes, type_id: bytes) -> None:
         until = f" until {date(held.until_s)}" if valid else ""
         session.say(f"{shown(holder)}: {type_name_of(type_id)} is {'valid' if valid else 'not valid'}{until}.")
     session.finish(holder=shown(holder), type=type_name_of(type_id), valid=valid, until_s=held.until_s)
+
+
+async def _admitted(session: Session) -> bool:
+    return await session.contracts.issuer_admitted(session.sender())

@@ -1,0 +1,57 @@
+"""How many blocks of logs to ask for at once: endpoints differ, and say so by refusing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from warmline.chain.errors import RpcError
+from warmline.chain.provider import Rpc
+
+SPAN_MIN, SPAN_START, SPAN_MAX = 1, 16, 2048
+"""Blocks of one eth_getLogs far below the head."""
+FORGET_AFTER = 64
+"""Spans that were answered until a width that was refused is tried again: where logs are few, more blocks go in one."""
+
+
+class Width:
+    """How many blocks to ask for at once: doubles until the endpoint refuses, then closes in on what it allows."""
+
+    def __init__(self) -> None:
+        self.now = SPAN_START
+        self._good = SPAN_MIN
+        self._too_wide = SPAN_MAX + 1
+        self._since = 0
+
+    def answered(self) -> None:
+        self._good, self._since = self.now, self._since + 1
+        if self._since >= FORGET_AFTER:
+            self._too_wide, self._since = SPAN_MAX + 1, 0
+        self.now = min(self.now * 2, (self.now + self._too_wide) // 2, SPAN_MAX)
+
+    def refused(self) -> bool:
+        """Ask for less; False when less cannot be asked for."""
+        if self.now == SPAN_MIN:
+            return False
+        self._too_wide, self._since = self.now, 0
+        self.now = self._good if self._good < self.now else self.now // 2
+        self._good = SPAN_MIN
+        return True
+
+
+async def logs_between(rpc: Rpc, wanted: Mapping[str, Any], first: int, last: int) -> list[Any]:
+    """The logs of blocks `first` to `last` that fit the filter `wanted`, oldest first. Raises RpcError."""
+    found: list[Any] = []
+    width = Width()
+    width.now = max(last - first + 1, SPAN_MIN)
+    while first <= last:
+        end = min(first + width.now - 1, last)
+        try:
+            found += await rpc.call("eth_getLogs", {**wanted, "fromBlock": hex(first), "toBlock": hex(end)})
+        except RpcError:
+            if not width.refused():
+                raise
+            continue
+        width.answered()
+        first = end + 1
+    return found
