@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from warmline.cli.device import device_passphrase, supporter_options
+from warmline.cli.device import supporter_options
 from warmline.cli.entries import entry_option, known_entries, local_zone
+from warmline.cli.publishing import load_identity, report, text_of, with_finder
 
 if TYPE_CHECKING:
-    from warmline.client.finder import Finder, Findings, Progress
+    from warmline.client.finder import Findings, Progress
     from warmline.client.identity import Identity
     from warmline.client.matching import Match, Wanted
-    from warmline_protocol.records.messages import Published
 
 
 @click.group()
@@ -37,7 +37,7 @@ def publish(
     """Sign every group in FILE (TOML) and publish them. They live 48 hours: publish again to renew."""
     from warmline_protocol.records.listing_file import read_listing_file
 
-    text = _text_of(file)
+    text = text_of(file)
     drafts = read_listing_file(text)
     if check:
         click.echo(f"{len(drafts)} groups, all right.")
@@ -51,9 +51,9 @@ def publish(
     now = clock.utc_ms()
     bodies = [draft.listing(identity.owner, door, now) for draft in drafts]
     records = [sign_record(body, identity.key, identity.delegation) for body in bodies]
-    answers = _with_finder(entries, lambda finder: finder.publish(records))
+    answers = with_finder(entries, lambda finder: finder.publish(records))
     Programme(folder, identity, clock).keep(text)
-    _report([(draft.slug, draft.title) for draft in drafts], answers, as_json)
+    report([(draft.slug, draft.title) for draft in drafts], answers, as_json)
 
 
 @command.command(short_help="Take a group of yours out of every directory.")
@@ -69,13 +69,13 @@ def withdraw(group_id: str, as_json: bool, folder: Path, passphrase_fd: int | No
     from warmline_protocol.records.text import check_slug
 
     check_slug(group_id)
-    identity = _load(folder, passphrase_fd)
+    identity = load_identity(folder, passphrase_fd)
     clock = SystemClock()
     now = clock.utc_ms()
     record = tombstone(LISTING, identity.owner, group_id, identity.key, now, identity.delegation)
     Programme(folder, identity, clock).withdraw(group_id)
-    answers = _with_finder(entries, lambda finder: finder.publish([record]))
-    _report([(group_id, "withdrawn")], answers, as_json)
+    answers = with_finder(entries, lambda finder: finder.publish([record]))
+    report([(group_id, "withdrawn")], answers, as_json)
 
 
 @command.command(short_help="Find groups; what you look for stays here.")
@@ -109,7 +109,7 @@ def find(
     window = parse_when(when, zone, SystemClock().utc_ms()) if when else None
     wanted = Wanted(topics, languages, window, kind, age)
     tell: Callable[[Progress], None] = _quiet if as_json or not sys.stderr.isatty() else _tell
-    found = _with_finder(entries, lambda finder: finder.find(wanted, tell), FinderSettings(holders=holders))
+    found = with_finder(entries, lambda finder: finder.find(wanted, tell), FinderSettings(holders=holders))
     if as_json:
         click.echo(json.dumps(_as_data(found)))
     else:
@@ -145,43 +145,12 @@ def join(group: str, name: str, line: str, adult: bool, as_json: bool, entries: 
 # --- work --------------------------------------------------------------------------------------------------------
 
 
-def _with_finder(entries: tuple[str, ...], work: Callable[[Finder], Awaitable[Any]], settings: Any = None) -> Any:
-    import trio
-
-    from warmline.client.finder import Finder
-    from warmline.client.routes import Routes
-    from warmline.env import SystemClock, SystemRng
-
-    rng, clock = SystemRng(), SystemClock()
-    known = known_entries(entries)
-
-    async def run() -> Any:
-        return await work(Finder(Routes(known, rng=rng, clock=clock), rng=rng, clock=clock, settings=settings))
-
-    return trio.run(run)
-
-
-def _text_of(file: Path) -> str:
-    from warmline_protocol.errors import ConfigError
-
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file} is not a UTF-8 text file", hint="Save it as UTF-8 and try again.") from None
-
-
-def _load(folder: Path, passphrase_fd: int | None) -> Identity:
-    from warmline.client.identity import IdentityFiles
-
-    return IdentityFiles(folder).load(lambda: device_passphrase(passphrase_fd))
-
-
 def _identity_and_door(folder: Path, passphrase_fd: int | None) -> tuple[Identity, Any]:
     from warmline.client.identity import IdentityFiles
     from warmline_protocol.errors import ConfigError
     from warmline_protocol.records.card import Card
 
-    identity = _load(folder, passphrase_fd)
+    identity = load_identity(folder, passphrase_fd)
     card = IdentityFiles(folder).card()
     if card is None or not isinstance(card.body, Card) or card.owner != identity.owner:
         raise ConfigError(
@@ -192,31 +161,6 @@ def _identity_and_door(folder: Path, passphrase_fd: int | None) -> tuple[Identit
 
 
 # --- showing -----------------------------------------------------------------------------------------------------
-
-
-def _report(names: Sequence[tuple[str, str]], answers: Sequence[Published], as_json: bool) -> None:
-    rows = [
-        {
-            "id": slug,
-            "title": title,
-            "record": answer.id.hex(),
-            "verdict": answer.verdict,
-            "reason": answer.reason,
-            "hint": answer.hint,
-            "verified": answer.verified,
-        }
-        for (slug, title), answer in zip(names, answers, strict=True)
-    ]
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        for row in rows:
-            mark = {"accept": "ok", "defer": "waiting"}.get(str(row["verdict"]), "refused")
-            click.echo(f"{mark:8} {row['id']:28} {row['title']}")
-        for hint in dict.fromkeys(str(row["hint"]) for row in rows):
-            click.echo(f"→ {hint}")
-    if any(row["verdict"] in ("reject", "ignore") for row in rows):
-        raise click.exceptions.Exit(1)
 
 
 def _quiet(progress: Progress) -> None:

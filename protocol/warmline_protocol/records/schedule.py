@@ -78,13 +78,13 @@ def occurrences(slots: Sequence[W], zone: str, window: Window) -> list[tuple[Mee
     """When each of ``slots`` happens within ``window``, day by day."""
     where = load_zone(zone)
     # One day on each side covers any zone and the longest slot.
-    day = _local(window.start, where).date() - timedelta(days=1)
-    last = _local(window.end, where).date() + timedelta(days=1)
+    day = local_time(window.start, where).date() - timedelta(days=1)
+    last = local_time(window.end, where).date() + timedelta(days=1)
     found = []
     while day <= last:
         for slot in slots:
             if slot.day == day.weekday():
-                start = _at(day, slot.start, where)
+                start = wall_ms(day, slot.start, where)
                 meeting = Meeting(start, start + slot.length * 60_000)
                 if meeting.start < window.end and meeting.end > window.start:
                     found.append((meeting, slot))
@@ -105,7 +105,7 @@ def parse_when(text: str, zone: str, now_ms: int) -> Window:
     """
     where = load_zone(zone)
     words = text.strip().lower().split()
-    today = _local(now_ms, where).date()
+    today = local_time(now_ms, where).date()
     match words:
         case ["now"]:
             return Window(now_ms, now_ms + NOW_MINUTES * 60_000, "now")
@@ -115,7 +115,7 @@ def parse_when(text: str, zone: str, now_ms: int) -> Window:
             if (hours := _RANGE.fullmatch(day)) is not None:
                 return _hours(today, hours, where, text, now_ms, repeat_days=1)
             start = _day(day, today)
-            return Window(max(now_ms, _at(start, 0, where)), _at(start + timedelta(days=1), 0, where), text)
+            return Window(max(now_ms, wall_ms(start, 0, where)), wall_ms(start + timedelta(days=1), 0, where), text)
         case [day, span] if (hours := _RANGE.fullmatch(span)) is not None:
             return _hours(_day(day, today), hours, where, text, now_ms, repeat_days=_repeat(day))
         case _:
@@ -136,11 +136,11 @@ def parse_slot(text: str) -> Slot:
 
 
 def _tonight(today: date, where: ZoneInfo, now_ms: int) -> Window:
-    hour = _local(now_ms, where).hour
+    hour = local_time(now_ms, where).hour
     if hour < 3:  # the night that is still going on
-        return Window(now_ms, _at(today, 3 * 60, where), "tonight")
-    start = _at(today, 17 * 60, where)
-    return Window(max(now_ms, start), _at(today + timedelta(days=1), 3 * 60, where), "tonight")
+        return Window(now_ms, wall_ms(today, 3 * 60, where), "tonight")
+    start = wall_ms(today, 17 * 60, where)
+    return Window(max(now_ms, start), wall_ms(today + timedelta(days=1), 3 * 60, where), "tonight")
 
 
 def _repeat(day: str) -> int:
@@ -153,9 +153,9 @@ def _hours(day: date, hours: re.Match[str], where: ZoneInfo, text: str, now_ms: 
         raise UsageError(f"{text!r:.60} has an hour past midnight", hint=WHEN_HINT)
     if last <= first:  # over midnight
         last += 1440
-    if _at(day, last, where) <= now_ms:
+    if wall_ms(day, last, where) <= now_ms:
         day += timedelta(days=repeat_days)
-    return Window(max(now_ms, _at(day, first, where)), _at(day, last, where), text)
+    return Window(max(now_ms, wall_ms(day, first, where)), wall_ms(day, last, where), text)
 
 
 def _day(word: str, today: date) -> date:
@@ -168,12 +168,13 @@ def _day(word: str, today: date) -> date:
     raise UsageError(f"{word!r:.40} is not a day", hint=WHEN_HINT)
 
 
-def _at(day: date, minute: int, where: ZoneInfo) -> int:
+def wall_ms(day: date, minute: int, where: ZoneInfo) -> int:
     """Local wall-clock ``minute`` of ``day`` in ms UTC; minutes past midnight run into the next day."""
     day += timedelta(days=minute // 1440)
     wall = datetime.combine(day, time(minute % 1440 // 60, minute % 60), where)
     return round(wall.timestamp() * 1000)
 
 
-def _local(ms: int, where: ZoneInfo) -> datetime:
+def local_time(ms: int, where: ZoneInfo) -> datetime:
+    """A moment by the clocks of a zone."""
     return datetime.fromtimestamp(ms // 1000, UTC).astimezone(where)
