@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     help="Whether the law obliges you to report what you hear, and which law. Seekers see it before they write.",
 )
 @click.option("--credential", "credentials", multiple=True, help="A credential type that you hold.")
+@click.option("--desk", "desks", multiple=True, metavar="ID", help="The 64 digits of a desk whose rota you are on.")
 @click.option("--closed", is_flag=True, help="Do not let strangers knock for now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @supporter_options
@@ -42,6 +43,7 @@ def card(
     age: str,
     mandated_reporter: str,
     credentials: tuple[str, ...],
+    desks: tuple[str, ...],
     closed: bool,
     as_json: bool,
     passphrase_fd: int | None,
@@ -61,7 +63,7 @@ def card(
         from warmline.chain.contracts import type_id_of
 
         type_ids = tuple(type_id_of(each) for each in credentials)
-    profile = Profile(name, languages, topics, about, age_band(age), mandated_reporter, type_ids)
+    profile = Profile(name, languages, topics, about, age_band(age), mandated_reporter, type_ids, _desk_ids(desks))
     files = IdentityFiles(folder)
     known = known_entries(entries)
     passphrase = device_passphrase(passphrase_fd, new=not (folder / BOX_FILE).exists())
@@ -72,10 +74,20 @@ def card(
         click.echo(json.dumps(result))
     elif result["verdict"] in ("accept", "defer"):
         click.echo(f"Your card is published as {'verified' if result['verified'] else 'unverified'}: {result['hint']}")
+        click.echo(f"Its id, for a desk's rota: {result['card']}")
     if result["verdict"] in ("reject", "ignore"):
         from warmline_protocol.errors import RefusedError
 
         raise RefusedError(result["reason"], f"the card was not taken: {result['reason']}", hint=result["hint"])
+
+
+def _desk_ids(given: tuple[str, ...]) -> tuple[bytes, ...]:
+    from warmline_protocol.errors import UsageError
+
+    for each in given:
+        if len(each) != 64 or set(each.lower()) - set("0123456789abcdef"):
+            raise UsageError(f"{each!r:.70} is not a desk's id", hint="`warmline desk find --json` shows it whole.")
+    return tuple(bytes.fromhex(each) for each in given)
 
 
 def _identity(files: IdentityFiles, passphrase: str) -> Identity:

@@ -18,6 +18,7 @@ from warmline_protocol.errors import WarmlineError
 COMMANDS = {
     "talk": "Talk to a peer, end-to-end encrypted, under a name you make up.",
     "groups": "Find support groups, join one, or publish your own.",
+    "desk": "Who is on duty when: find a desk, or publish your community's rota.",
     "supporter": "For peer supporters: keys, card, bond, credentials, being on duty.",
     "issuer": "For organisations that train and credential supporters.",
     "node": "For operators: run a node and see how it is doing.",

@@ -42,6 +42,7 @@ class Profile:
     age: AgeBand = field(default_factory=lambda: AgeBand(limits.AGE_MIN, 120))
     mandated_reporter: str = "No duty to report."
     credentials: tuple[bytes, ...] = ()
+    desks: tuple[bytes, ...] = ()
 
 
 def door_key(identity: Identity, peer_id: str) -> SigningKey:
@@ -110,5 +111,6 @@ def new_card(
         secret.public(),
         doors,
         profile.credentials,
+        profile.desks or None,
     )
     return identity.with_contact(secret, now), sign_record(card, identity.key, identity.delegation)
