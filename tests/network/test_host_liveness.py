@@ -99,6 +99,36 @@ async def test_dead_candidates_are_tried_ever_more_rarely(autojump_clock: trio.t
     assert after_an_hour <= after_a_minute + 20
 
 
+async def test_a_keeper_that_lacks_nobody_sleeps(autojump_clock: trio.testing.MockClock) -> None:
+    looks = 0
+
+    def candidates() -> list[str]:
+        nonlocal looks
+        looks += 1
+        # It answers to nobody, so its turn to be dialled again comes; but by then nobody is needed.
+        return [f"/ip4/192.0.2.1/tcp/1/p2p/{key_of('nobody').peer_id}"]
+
+    host = NobodyAnswers()
+    async with open_keeper(host, KeeperSettings(degree=1), candidates=candidates, rng=SeededRng(3)) as keeper:
+        await trio.sleep(1)
+        assert keeper.dials
+        keeper.settings = KeeperSettings(degree=0)
+        await trio.sleep(30)
+        looks = 0
+        await trio.sleep(100)
+    assert looks <= 15
+
+
+async def test_a_lost_pinned_peer_is_tried_twice_a_minute(autojump_clock: trio.testing.MockClock) -> None:
+    nowhere = f"/ip4/192.0.2.1/tcp/1/p2p/{key_of('nobody').peer_id}"
+    settings = KeeperSettings(degree=0, pinned=(nowhere,))
+    async with open_keeper(NobodyAnswers(), settings, candidates=lambda: (), rng=SeededRng(3)) as keeper:
+        await trio.sleep(3600)
+        before = keeper.dials
+        await trio.sleep(600)
+        assert 13 <= keeper.dials - before <= 40
+
+
 class NobodyAnswers:
     """A host in a network where nobody answers; only what a keeper uses."""
 

@@ -13,6 +13,7 @@ not met by everybody in the same second.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class KeeperSettings:
     dial_deadline: float = 10.0
     backoff_first: float = 1.0
     backoff_most: float = 300.0
+    backoff_pinned: float = 30.0
+    """The longest wait for a pinned one: they are few, and after a partition they are the way back."""
 
 
 @dataclass(slots=True)
@@ -131,16 +134,18 @@ class Keeper:
 
     def _failed(self, peer: str) -> None:
         failed = self._failures.setdefault(peer, _Failures())
-        wait = min(self.settings.backoff_first * 2**failed.count, self.settings.backoff_most)
+        pinned = any(_peer_of(addr) == peer for addr in self.settings.pinned)
+        most = min(self.settings.backoff_pinned if pinned else math.inf, self.settings.backoff_most)
+        wait = min(self.settings.backoff_first * 2**failed.count, most)
         failed.count = min(failed.count + 1, 32)
         failed.not_before = trio.current_time() + wait * self.rng.uniform(0.5, 1.5)
 
     def _pause(self) -> float:
         """Until the next look: a failed candidate's turn, or the usual time, whichever is first."""
         now = trio.current_time()
-        soonest = min(
-            (failed.not_before - now for failed in self._failures.values()), default=self.settings.check_every
-        )
+        # A turn that has come and was not taken, because nobody is short of peers, is none to wake up for.
+        turns = (failed.not_before - now for failed in self._failures.values() if failed.not_before > now)
+        soonest = min(turns, default=self.settings.check_every)
         return max(0.05, min(soonest, self.settings.check_every * self.rng.uniform(0.8, 1.2)))
 
 
