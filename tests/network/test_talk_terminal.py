@@ -69,6 +69,8 @@ def test_a_conversation_from_the_first_screen_to_the_goodbye(network: Network, m
         seeker.type("/nothing\r")
         seeker.expect("/help")
         seeker.type("/leave\r")
+        seeker.expect("Enter lets it go")
+        seeker.type("\r")
         assert seeker.ended() == 0
         assert seeker.modes() == before
         assert "You have left." in seeker.screen.words

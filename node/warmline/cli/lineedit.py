@@ -22,12 +22,18 @@ class EndOfInput(Exception):
     """Ctrl-D on an empty line, or Ctrl-C."""
 
 
+class Panic(EndOfInput):
+    """Ctrl-\\: everything that is kept must go, now."""
+
+
 @dataclass(slots=True)
 class LineEditor:
     """Text before and after the cursor; ``feed`` returns the lines that Enter finished."""
 
     before: str = ""
     after: str = ""
+    hidden: bool = False
+    """Whether what is typed is not shown."""
     _escape: str | None = None
     _utf8: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
 
@@ -81,6 +87,8 @@ class LineEditor:
                 self.before = words[0] + " " if len(words) == 2 else ""
             case "\x03":
                 raise EndOfInput
+            case "\x1c":
+                raise Panic
             case "\x04":
                 if not self.before and not self.after:
                     raise EndOfInput
@@ -102,6 +110,8 @@ class LineEditor:
     def draw(self, prompt: str, width: int) -> str:
         """The line as it fits into ``width`` columns, with the cursor put back where it belongs."""
         room = max(8, width - cell_len(prompt) - 1)
+        if self.hidden:
+            return f"\r{ESC}[K{prompt}"
         before = self.before
         while cell_len(before) > room - min(cell_len(self.after), room // 3):
             before = before[1:]

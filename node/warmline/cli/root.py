@@ -17,6 +17,8 @@ from warmline_protocol.errors import WarmlineError
 
 COMMANDS = {
     "talk": "Talk to a peer, end-to-end encrypted, under a name you make up.",
+    "threads": "Supporters whom you can find again, and forgetting them.",
+    "report": "Check a report that proves what a supporter wrote.",
     "groups": "Find support groups, join one, or publish your own.",
     "desk": "Who is on duty when: find a desk, or publish your community's rota.",
     "supporter": "For peer supporters: keys, card, bond, credentials, being on duty.",

@@ -7,10 +7,11 @@ What is typed goes to the conversation in front; ``/help`` says the rest.
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import trio
 
@@ -28,6 +29,13 @@ class Wish:
     verb: str
     target: str = ""
     text: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else a program said with it."""
+
+    @property
+    def words(self) -> str:
+        """What was said with the verb, by a person or a program."""
+        return self.text or self.target
 
 
 class Face(Protocol):
@@ -47,6 +55,18 @@ class Face(Protocol):
         """Somebody knocks: call a person who looks elsewhere."""
         ...
 
+    async def ask(self, words: str, *, hidden: bool = False) -> str:
+        """An answer to a question; UsageError where there is nobody to ask, since a program says all in its wish."""
+        ...
+
+    def end_now(self) -> NoReturn:
+        """End the program without another word to anybody, and leave nothing on the screen."""
+        ...
+
+    def last_words(self) -> None:
+        """From now on an empty line ends it."""
+        ...
+
     def wishes(self) -> AsyncIterator[Wish]: ...
 
 
@@ -60,10 +80,15 @@ class Place:
     room: bool = False
     said: dict[bytes, str] = field(default_factory=dict)
     ended: trio.Event = field(default_factory=trio.Event)
+    question: str = ""
+    """What the other side asked and /yes or /no answers."""
 
 
 Act = Callable[[Wish], Awaitable[bool]]
 """Does a wish and says whether it knew it."""
+
+Notice = Callable[[Place, session.SessionEvent], None]
+"""Hears every event of every place, after it was shown."""
 
 
 class Switchboard:
@@ -73,9 +98,18 @@ class Switchboard:
         self.face = face
         self.places: dict[int, Place] = {}
         self.front: Place | None = None
+        self.quit = False
+        """Whether the person ended all, by a key or the end of their input."""
         self._nursery = nursery
-        self._acts = acts
+        self._acts = [] if acts is None else [acts]
+        self._notices: list[Notice] = []
         self._count = 0
+
+    def also(self, act: Act, notice: Notice | None = None) -> None:
+        """More verbs, and somebody who hears the events."""
+        self._acts.append(act)
+        if notice is not None:
+            self._notices.append(notice)
 
     def add(self, talk: session.Conversation, name: str, *, room: bool = False) -> Place:
         """Show a conversation's events from now on, and put it in front where nothing else is."""
@@ -83,7 +117,7 @@ class Switchboard:
         place = Place(self._count, name, talk, room)
         self.places[place.number] = place
         if self.front is None:
-            self._to_front(place)
+            self.to_front(place)
         self._nursery.start_soon(self._follow, place)
         return place
 
@@ -92,30 +126,42 @@ class Switchboard:
         async for wish in self.face.wishes():
             try:
                 if wish.verb == "quit":
-                    return
+                    break
                 await self._do(wish)
             except WarmlineError as error:
-                self.face.note(f"{error.message}. {error.hint}", words.ALARM, error=error.message, hint=error.hint)
+                self.complain(error)
+        self.quit = True
+
+    def complain(self, error: WarmlineError) -> None:
+        """Say what did not work, and what to do."""
+        self.face.note(f"{error.message}. {error.hint}", words.ALARM, error=error.message, hint=error.hint)
 
     async def _do(self, wish: Wish) -> None:
         match wish.verb:
             case "say":
-                place = self._place(wish)
+                place = self.place(wish)
                 message = await place.talk.send(wish.text)
                 place.said[message] = wish.text
                 self.face.sent(place, message, wish.text)
             case "leave":
-                await self._place(wish).talk.aclose()
+                await self.place(wish).talk.aclose()
             case "block":
-                await self._place(wish).talk.aclose("blocked")
+                await self.place(wish).talk.aclose("blocked")
             case "to":
-                self._to_front(self._place(wish))
-            case _ if self._acts is not None and await self._acts(wish):
+                self.to_front(self.place(wish))
+            case _ if await self._acted(wish):
                 pass
             case _:
                 raise UsageError(f"there is no /{wish.verb} here", hint="/help lists what there is.")
 
-    def _place(self, wish: Wish) -> Place:
+    async def _acted(self, wish: Wish) -> bool:
+        for act in self._acts:
+            if await act(wish):
+                return True
+        return False
+
+    def place(self, wish: Wish) -> Place:
+        """The conversation that is meant: named, or the one in front."""
         if wish.target:
             for place in self.places.values():
                 if wish.target in (str(place.number), place.name):
@@ -125,7 +171,8 @@ class Switchboard:
             raise UsageError("there is nobody to say this to yet", hint="Wait until somebody is here.")
         return self.front
 
-    def _to_front(self, place: Place | None) -> None:
+    def to_front(self, place: Place | None) -> None:
+        """What is typed goes there from now on."""
         self.front = place
         self.face.front(place)
 
@@ -134,11 +181,13 @@ class Switchboard:
             if isinstance(event, said.Joined) and not place.room:
                 place.name = event.name
             self.face.event(place, event)
+            for notice in self._notices:
+                notice(place, event)
             if isinstance(event, said.Joined) and place is self.front:
                 self.face.front(place)
         del self.places[place.number]
         if self.front is place:
-            self._to_front(next(iter(self.places.values()), None))
+            self.to_front(next(iter(self.places.values()), None))
         place.ended.set()
 
 
@@ -146,13 +195,20 @@ class Switchboard:
 
 HELP = (
     "Type and press Enter to say something. /leave ends this conversation, /block ends it for good, Ctrl-D ends all. "
-    "/to N turns to conversation N."
+    "/to N turns to conversation N. /keep keeps it on this device for a day, /thread asks them whether you may find "
+    "each other again, /export FILE writes a copy, /report FILE writes a report that proves what they wrote. "
+    "/panic or Ctrl-\\ erases what is kept here and ends at once."
 )
 HELP_SUPPORTER = " When somebody knocks: /accept N, /decline N (no reason is given), /busy N. In a room: /remove NAME."
+VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "backup", "debrief", "lines"})
+"""What follows these is no conversation's number."""
 
 
 class TerminalFace:
     """A person at a terminal."""
+
+    enter_ends = False
+    """Whether an empty line ends the wishes: on the closing screen."""
 
     def __init__(self, terminal: Terminal, *, supporter: bool = False, many: bool = False) -> None:
         self._terminal = terminal
@@ -181,6 +237,19 @@ class TerminalFace:
     def call(self) -> None:
         self._terminal.bell()
 
+    async def ask(self, words: str, *, hidden: bool = False) -> str:
+        answer = await self._terminal.ask(f"{words}: ", hidden=hidden)
+        if answer is None:
+            raise UsageError("nothing was answered", hint="It stays as it was.")
+        return answer.strip()
+
+    def end_now(self) -> NoReturn:
+        self._terminal.wipe()
+        os._exit(0)
+
+    def last_words(self) -> None:
+        self.enter_ends = True
+
     async def wishes(self) -> AsyncIterator[Wish]:
         async for line in self._terminal.lines():
             text = line.strip()
@@ -190,9 +259,11 @@ class TerminalFace:
                 return
             elif text.startswith("/"):
                 verb, _, rest = text[1:].partition(" ")
-                yield Wish(verb, rest.strip())
+                yield Wish(verb, text=rest.strip()) if verb in VERBS_WITH_WORDS else Wish(verb, rest.strip())
             elif text:
                 yield Wish("say", text=text)
+            elif self.enter_ends:
+                return
 
 
 class JsonFace:
@@ -224,10 +295,19 @@ class JsonFace:
     def call(self) -> None:
         pass
 
+    async def ask(self, words: str, *, hidden: bool = False) -> str:
+        raise UsageError(f"this needs an answer: {words}", hint="A program says it together with its wish.")
+
+    def end_now(self) -> NoReturn:
+        os._exit(0)
+
+    def last_words(self) -> None:
+        pass
+
     async def wishes(self) -> AsyncIterator[Wish]:
         async for line in self._terminal.lines():
             try:
                 asked = json.loads(line)
-                yield Wish(str(asked["do"]), str(asked.get("to", "")), str(asked.get("text", "")))
+                yield Wish(str(asked["do"]), str(asked.get("to", "")), str(asked.get("text", "")), dict(asked))
             except (ValueError, KeyError, TypeError, AttributeError):
                 self.note("not understood", error='write {"do": "say", "text": "…"}', line=line[:200])

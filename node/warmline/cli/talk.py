@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from warmline.cli.entries import entry_option, known_entries
+from warmline.cli.keeping import Cupboard, ask_before, keeping_options, passphrase_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,50 +17,114 @@ if TYPE_CHECKING:
     import trio
 
     from warmline.cli.switchboard import Face, Place, Switchboard
+    from warmline.cli.terminal import Terminal
     from warmline.client.line import Line
     from warmline.client.matching import Supporter
     from warmline.client.session import Conversation, Persona
+    from warmline.client.threads import Thread
 
 
-@click.command()
+@click.group(invoke_without_command=True, short_help="Talk to a peer, end-to-end encrypted.")
 @click.option("--with", "card", default="", metavar="ID", help="The beginning of a card's id, or a supporter's name.")
 @click.option("--topic", "topics", multiple=True, help="A topic, like grief; may be repeated.")
 @click.option("--language", "languages", multiple=True, help="A language tag, like en; may be repeated.")
 @click.option("--name", default="", help="The name you go by in this conversation. Without one you are asked.")
 @click.option("--line", default="", help="An opening line, read by the supporter before they answer.")
+@click.option("--thread", default="", metavar="NAME", help="Find somebody again: the name of a thread kept here.")
+@click.option("--word", default="", metavar="WORD", help="Find --with again by a thread's word; - asks for it.")
+@click.option("--keep", is_flag=True, help="Keep this conversation on this device for a day, encrypted.")
+@click.option("--resume", is_flag=True, help="Go on with a conversation that was kept.")
 @click.option("--adult", is_flag=True, help="Say that you are 18 or older, instead of being asked.")
+@click.option("--closing", "with_closing", is_flag=True, help="With --json: wait for reports after the end.")
 @click.option("--second-queue-after", type=float, hidden=True, help="Seconds before the second queue is offered.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
+@keeping_options
 @entry_option
+@click.pass_context
 def command(
+    context: click.Context,
     card: str,
     topics: tuple[str, ...],
     languages: tuple[str, ...],
     name: str,
     line: str,
+    thread: str,
+    word: str,
+    keep: bool,
+    resume: bool,
     adult: bool,
+    with_closing: bool,
     second_queue_after: float | None,
     as_json: bool,
+    folder: Path,
+    passphrase_fd: int | None,
     entries: tuple[str, ...],
 ) -> None:
     """Talk to a peer supporter, end-to-end encrypted, under a name you make up.
 
-    Nothing is kept on this machine: when you leave, the conversation is gone.
+    Nothing is kept on this machine unless you ask for it: when you leave, the conversation is gone.
     """
+    if context.invoked_subcommand is not None:
+        context.obj = folder
+        return
     from warmline.client.matching import Wanted
 
-    if not as_json:
+    if not as_json and not resume:
         first_screen(adult)
-    elif not adult:
+    elif not adult and not resume:
         raise click.UsageError("a program must say --adult")
-    wanted = Wanted(topics, languages)
     known = known_entries(entries)
-    me = persona(name, as_json)
+    if word == "-":
+        word = click.prompt("The thread's word", hide_input=True, err=True)
+    call = Call(
+        Wanted(topics, languages), card, name, line, thread, word, keep, as_json, with_closing, second_queue_after
+    )
+    cupboard = Cupboard(folder, passphrase_of(passphrase_fd))
     import trio
 
-    trio.run(_talk, known, wanted, card, me, line, as_json, second_queue_after)
+    trio.run(_resume if resume else _talk, known, call, cupboard)
     if not as_json:
         closing()
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
+@click.pass_obj
+def erase(folder: Path, as_json: bool) -> None:
+    """Panic: erase what is kept on this device at once, and end the warmline that has it open.
+
+    Asks nothing and needs no passphrase. The key goes first: without it the rest is noise, wherever a disk kept it.
+    """
+    import json
+
+    erased = Cupboard(folder).erase()
+    if as_json:
+        click.echo(json.dumps({"files": erased.files, "keyring": erased.key_in_keyring, "ended": erased.ended}))
+        return
+    if not erased.files and not erased.key_in_keyring:
+        click.echo("Nothing was kept on this device.")
+        return
+    click.echo(f"Gone, and looked for again on the disk: {', '.join(erased.files)}.")
+    if erased.key_in_keyring:
+        click.echo("Its key is gone from the keyring too.")
+    if erased.ended:
+        click.echo("The warmline that had it open was ended.")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked for on the command line."""
+
+    wanted: Any
+    card: str
+    name: str
+    opening: str
+    thread: str
+    word: str
+    keep: bool
+    as_json: bool
+    with_closing: bool
+    second_queue_after: float | None
 
 
 def closing() -> None:
@@ -106,54 +173,170 @@ def persona(name: str, as_json: bool) -> Persona:
     return Persona(name, rng.bytes(16))
 
 
-async def _talk(
-    entries: tuple[str, ...],
-    wanted: Any,
-    card: str,
-    me: Persona,
-    opening: str,
-    as_json: bool,
-    second_queue_after: float | None,
-) -> None:
+async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> None:
     import trio
 
-    from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace
+    from warmline.cli.closing import closing_screen
+    from warmline.cli.seeker import Met, SeekerDeeds
+    from warmline.cli.switchboard import Switchboard
     from warmline.cli.terminal import open_terminal
-    from warmline.client.line import pick_up
-    from warmline.client.session import Contact, SessionSettings, open_session
-    from warmline.env import SystemClock, SystemRng, run_in_thread
+    from warmline.client.session import Contact, open_session
+    from warmline_protocol.errors import UsageError
     from warmline_protocol.records.text import check_text
+    from warmline_protocol.session.known import heard
+
+    as_json = call.as_json
+    word, wanted_card, me = b"", call.card, None
+    try:
+        if call.thread:
+            thread = await _thread(cupboard, call.thread)
+            word, wanted_card, me = thread.word, thread.card.hex(), thread.me
+        elif call.word:
+            if not call.card:
+                raise UsageError("say whose word it is", hint="Add --with NAME.")
+            word = heard(call.word)
+        if call.keep:
+            await cupboard.open(ask_before)
+        me = me or persona(call.name, as_json)
+        line = await _pick_up(entries, call)
+        chosen = await choose(line, call.wanted, wanted_card, as_json)
+        opening = call.opening
+        if not opening and not as_json:
+            opening = opening_line(chosen.card.name)
+        check_text("the first line", opening)
+        contact = Contact.of(chosen.card, chosen.record.key, chosen.record.data)
+        async with open_terminal() as terminal:
+            face = _face(terminal, as_json)
+            introduce(face, chosen, me)
+            async with (
+                open_session(
+                    line.client, contact, me=me, line=opening, thread=word, vault=cupboard.vault if call.keep else None
+                ) as session,
+                trio.open_nursery() as nursery,
+            ):
+                board = Switchboard(face, nursery)
+                met = Met(chosen.record.id, chosen.card.name, me)
+                deeds = SeekerDeeds(board, cupboard, line.client, nursery, met)
+                board.also(deeds.act, deeds.notice)
+                await serve_one(board, session, chosen.card.name, nursery)
+            if not board.quit and (call.with_closing or not as_json):
+                await closing_screen(board, session, deeds)
+    finally:
+        await _give_back(cupboard)
+
+
+async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> None:
+    """Go on with a kept conversation: what was said is shown, then what came since."""
+    import trio
+
+    from warmline.cli import words
+    from warmline.cli.closing import closing_screen
+    from warmline.cli.seeker import SeekerDeeds
+    from warmline.cli.switchboard import Switchboard
+    from warmline.cli.terminal import open_terminal
+    from warmline.client.session import resume_session
+
+    try:
+        kept, name = await _which_kept(cupboard, call.card)
+        assert cupboard.vault is not None
+        line = await _pick_up(entries, call)
+        async with open_terminal() as terminal:
+            face = _face(terminal, call.as_json)
+            async with resume_session(line.client, cupboard.vault, kept) as session, trio.open_nursery() as nursery:
+                face.note(f"Going on with {name}.", "1", event="resumed", name=name)
+                for said in session.transcript.lines:
+                    who = "You" if said.mine else said.name
+                    face.note(
+                        f"  {who}: {said.text}",
+                        words.DIM,
+                        event="earlier",
+                        mine=said.mine,
+                        said=said.text,
+                        id=said.id.hex(),
+                        fate=said.fate,
+                    )
+                board = Switchboard(face, nursery)
+                deeds = SeekerDeeds(board, cupboard, line.client, nursery, None)
+                board.also(deeds.act, deeds.notice)
+                await serve_one(board, session, name, nursery)
+            if not board.quit and (call.with_closing or not call.as_json):
+                await closing_screen(board, session, deeds)
+    finally:
+        await _give_back(cupboard)
+
+
+async def _which_kept(cupboard: Cupboard, wanted: str) -> tuple[bytes, str]:
+    from warmline.client.session_keep import kept_sessions
+    from warmline.env import run_in_thread
+    from warmline_protocol.errors import UsageError
+
+    if not cupboard.exists:
+        raise UsageError("no conversation is kept on this device", hint="/keep keeps one, for a day.")
+    vault = await cupboard.open(ask_before)
+    kept = await run_in_thread(lambda: kept_sessions(vault))
+    found = [each for each in kept if not wanted or each[1] == wanted]
+    if not found:
+        raise UsageError("no such conversation is kept any more", hint="They are kept for a day from their last word.")
+    if len(found) > 1:
+        names = ", ".join(sorted({name for _, name in found}))
+        raise UsageError("several conversations are kept", hint=f"Say which by --with NAME: {names}.")
+    return found[0]
+
+
+async def _thread(cupboard: Cupboard, name: str) -> Thread:
+    from warmline.client.threads import thread_named
+    from warmline.env import run_in_thread
+    from warmline_protocol.errors import UsageError
+
+    if not cupboard.exists:
+        raise UsageError("no thread is kept on this device", hint="/thread NAME in a conversation begins one.")
+    vault = await cupboard.open(ask_before)
+    return await run_in_thread(lambda: thread_named(vault, name))
+
+
+async def _pick_up(entries: tuple[str, ...], call: Call) -> Line:
+    from warmline.client.line import pick_up
+    from warmline.client.session import SessionSettings
+    from warmline.env import SystemClock, SystemRng, run_in_thread
 
     settings = SessionSettings()
-    if second_queue_after is not None:
-        settings = SessionSettings(second_queue_ms=int(second_queue_after * 1000))
-    rng, clock = SystemRng(), SystemClock()
-    if not as_json:
+    if call.second_queue_after is not None:
+        settings = SessionSettings(second_queue_ms=int(call.second_queue_after * 1000))
+    if not call.as_json:
         click.echo("Looking for people … (what you look for stays on this machine)")
-    line = await pick_up(entries, rng=rng, clock=clock, run_blocking=run_in_thread, settings=settings)
-    chosen = await choose(line, wanted, card, as_json)
-    if not opening and not as_json:
-        opening = opening_line(chosen.card.name)
-    check_text("the first line", opening)
-    async with open_terminal() as terminal:
-        face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
-        introduce(face, chosen, me)
-        contact = Contact.of(chosen.card, chosen.record.key)
-        async with open_session(line.client, contact, me=me, line=opening) as session, trio.open_nursery() as nursery:
-            board = Switchboard(face, nursery)
-            await serve_one(board, session, chosen.card.name, nursery)
+    return await pick_up(entries, rng=SystemRng(), clock=SystemClock(), run_blocking=run_in_thread, settings=settings)
+
+
+def _face(terminal: Terminal, as_json: bool) -> Face:
+    from warmline.cli.switchboard import JsonFace, TerminalFace
+
+    return JsonFace(terminal) if as_json else TerminalFace(terminal)
+
+
+async def _give_back(cupboard: Cupboard) -> None:
+    import trio
+
+    with trio.CancelScope(shield=True):
+        await cupboard.close()
 
 
 async def serve_one(
     board: Switchboard, talk: Conversation, name: str, nursery: trio.Nursery, *, room: bool = False
 ) -> None:
     """One conversation at the board, until either side ends it."""
+    from warmline.cli import words
+    from warmline.client.session import Session
+
     place = board.add(talk, name, room=room)
     nursery.start_soon(_end_with, place, nursery.cancel_scope)
     await board.serve()
-    for weakness in talk.weaknesses:
+    for weakness in talk.weaknesses if board.quit else ():
         board.face.note(f"Note: {weakness}.", "2", weakness=weakness)
-    await talk.aclose()
+    if board.quit and isinstance(talk, Session) and talk.kept_until_ms and not talk.closed:
+        board.face.note(f"Put away until {words.clock(talk.kept_until_ms)}: `warmline talk --resume`.", words.DIM)
+        talk.detach()
+    else:
+        await talk.aclose()
     await place.ended.wait()
 
 

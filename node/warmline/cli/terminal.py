@@ -14,13 +14,16 @@ import termios
 import tty
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Any
 
 import trio
 from rich.cells import cell_len
 
-from warmline.cli.lineedit import ESC, JOINERS, EndOfInput, LineEditor
+from warmline.cli.lineedit import ESC, JOINERS, EndOfInput, LineEditor, Panic
 
 READ = 4096
+PANIC = "/panic"
+"""What Ctrl-\\ types, and then nothing more."""
 
 
 class Terminal:
@@ -30,6 +33,11 @@ class Terminal:
         self.interactive = interactive
         self._prompt = "> "
         self._editor = LineEditor()
+        self.before: list[Any] | None = None
+        """What the terminal was like."""
+        self._ready: list[str] = []
+        self._ended = False
+        self._rest = b""
 
     @property
     def width(self) -> int:
@@ -59,27 +67,53 @@ class Terminal:
 
     async def lines(self) -> AsyncIterator[str]:
         """What the person typed, line by line, until they end it (Ctrl-D, Ctrl-C, end of file)."""
-        rest = b""
-        while True:
-            data = await _read_stdin(self.interactive)
-            if self.interactive:
-                try:
-                    finished = self._editor.feed(data) if data else None
-                except EndOfInput:
-                    finished = None
-                if finished is None:
-                    return
-                self._draw()
-            else:
-                parts = (rest + data).split(b"\n")
-                rest = parts.pop()
-                finished = [part.decode("utf-8", "replace") for part in parts]
-                if not data and rest:
-                    finished.append(rest.decode("utf-8", "replace"))
-            for line in finished:
-                yield line
-            if not data:
-                return
+        while (line := await self._line()) is not None:
+            yield line
+
+    async def ask(self, prompt: str, *, hidden: bool = False) -> str | None:
+        """One line in answer to a question, whoever reads :meth:`lines` at other times; None at the end of input."""
+        before, self._editor.hidden = self._prompt, hidden
+        self.prompt(prompt if self.interactive else "")
+        try:
+            line = await self._line()
+            if line == PANIC and self._ended:
+                self._ready.append(PANIC)  # no answer, but a wish
+                return None
+            return line
+        finally:
+            self._editor.hidden = False
+            self.prompt(before)
+
+    def wipe(self) -> None:
+        """Give the terminal back with nothing on it, nor in what it scrolled away, where the terminal obeys."""
+        if self.interactive:
+            sys.stdout.write(f"{ESC}[H{ESC}[2J{ESC}[3J")
+            sys.stdout.flush()
+            if self.before is not None:
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self.before)
+
+    async def _line(self) -> str | None:
+        while not self._ready and not self._ended:
+            await self._read()
+        return self._ready.pop(0) if self._ready else None
+
+    async def _read(self) -> None:
+        data = await _read_stdin(self.interactive)
+        self._ended = not data
+        if self.interactive:
+            try:
+                self._ready += self._editor.feed(data)
+            except Panic:
+                self._ready[:], self._ended = [PANIC], True
+            except EndOfInput:
+                self._ended = True
+            self._draw()
+            return
+        parts = (self._rest + data).split(b"\n")
+        self._rest = parts.pop()
+        if not data and self._rest:
+            parts.append(self._rest)
+        self._ready += [part.decode("utf-8", "replace") for part in parts]
 
     def _wrap(self, line: str) -> list[str]:
         if not self.interactive:
@@ -142,7 +176,8 @@ async def open_terminal() -> AsyncIterator[Terminal]:
     """Take the terminal for the length of the block and give it back as it was."""
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     terminal = Terminal(interactive)
-    with _raw() if interactive else nullcontext():
+    with _raw() if interactive else nullcontext() as before:
+        terminal.before = before
         try:
             yield terminal
         finally:
@@ -152,11 +187,11 @@ async def open_terminal() -> AsyncIterator[Terminal]:
 
 
 @contextmanager
-def _raw() -> Iterator[None]:
+def _raw() -> Iterator[list[Any]]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)
-        yield
+        yield before
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -25,11 +25,19 @@ TOO_YOUNG = (
 )
 BEFORE = (
     "When you leave, this conversation is thrown away on this machine and cannot be brought back. "
-    "/leave ends it, /block ends it for good, /help says the rest."
+    "/leave ends it, /block ends it for good, /keep keeps it for a day, /help says the rest."
 )
 CLOSING = (
     "The conversation is gone from this machine. Take care of yourself; this line is here when you want it again, "
     "and your country's helplines are there at any hour."
+)
+
+KEPT = "This conversation is kept on this device, encrypted, for a day from its last word."
+THREAD_ASKED = "They are asked whether you may find each other again. Nothing is kept unless both say yes."
+EXPORTED = "Copied, unencrypted: whoever gets these files can read all of it, and no word of theirs is secret there."
+CLOSING_SCREEN = (
+    "This conversation is over and is still in this program's memory. /report FILE writes a report that proves what "
+    "they wrote, /export FILE a copy for you. Enter lets it go."
 )
 
 _ENDS = {
@@ -44,6 +52,7 @@ _ENDS = {
     "no door": "None of their doors could be reached. Try again in a minute, or try somebody else.",
     "no answer": "Nobody answered. That is about them being away, not about you. Try somebody else, or a group.",
     "blocked": "This contact is ended.",
+    "kept": "This conversation is put away.",
 }
 
 
@@ -74,8 +83,10 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
             return "A node that kept messages for you is gone; another one takes its place.", DIM
         case said.Joined(name=name, host=host):
             return (f"{name} is here." if host else f"{name} has joined."), BOLD
-        case said.TextReceived(name=name, text=text, late=late):
-            return f"{name}: {text}" + ("  (arrived late)" if late else ""), ""
+        case said.TextReceived(name=name, text=text, late=late, again=again):
+            return f"{name}: {text}" + ("  (arrived late)" if late else "") + (
+                "  (perhaps shown before)" if again else ""
+            ), ""
         case said.Gap(count=count):
             return f"{count} message{'s' if count > 1 else ''} of theirs did not arrive.", WARM
         case said.PeerAway():
@@ -90,6 +101,21 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
             return "The host is back; you can write again.", DIM
         case said.SuccessorNamed(name=name):
             return f"{name} takes over the room.", DIM
+        case said.ThreadOffered():
+            return "They ask whether you two may find each other again. /yes or /no; both can forget it later.", WARM
+        case said.ThreadAgreed():
+            return "You may both find each other again.", BOLD
+        case said.ThreadDeclined():
+            return "They would rather not keep a thread. That says nothing about you.", DIM
+        case said.ThreadKnown():
+            return "They know you from before.", DIM
+        case said.BackupAsked(words=asked):
+            why = f": “{asked}”" if asked else "."
+            return f"They would like a second peer to join you{why} Nobody joins unless you say so. /yes or /no", WARM
+        case said.BackupAnswered(yes):
+            return ("They said yes to a second peer." if yes else "They would rather not have a second peer."), WARM
+        case said.Invited():
+            return "They opened a room for this.", DIM
         case said.OutOfStep():
             return "The thread was lost. If it is not found again in a minute, leave and say hello once more.", WARM
         case said.Closed(why):
@@ -98,7 +124,7 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
             return None
 
 
-def _clock(until_ms: int) -> str:
+def clock(until_ms: int) -> str:
     """The day and time of a moment, where the person is."""
     return datetime.fromtimestamp(until_ms / 1000).strftime("%a %H:%M")
 
@@ -110,7 +136,7 @@ def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
         case "delivered":
             return f"  ✓ they have “{shown}”", DIM
         case "held" if state.why:
-            where = f"at a node until {_clock(state.until_ms)}"
+            where = f"at a node until {clock(state.until_ms)}"
             return f"  … “{shown}” waits for them {where}; this conversation ended before they confirmed it", DIM
         case "held":
             return None

@@ -104,7 +104,7 @@ class Keep:
 
     def forget(self) -> None:
         """It ended."""
-        self._vault.delete(LINE, self.id)
+        self._vault.delete_under(LINE, self.id)
         self._vault.delete(KIND, self.id)
 
 

@@ -97,6 +97,11 @@ class Wishes(Asking):
         return self._contact
 
     @property
+    def me(self) -> Persona | None:
+        """Who this side is here, where it knocked."""
+        return self._me
+
+    @property
     def evidence(self) -> tuple[Chapter, ...]:
         """The supporter's last texts with what proves them; empty at the supporter's own side."""
         verifier = None if self._machine is None else self._machine.verifier

@@ -60,8 +60,10 @@ class Vault(Protocol):
 
     def get(self, kind: str, id: bytes) -> bytes | None: ...
 
-    def delete(self, kind: str, id: bytes) -> None:
-        """Forget it, and everything whose id begins with ``id``."""
+    def delete(self, kind: str, id: bytes) -> None: ...
+
+    def delete_under(self, kind: str, prefix: bytes) -> None:
+        """Forget everything whose id begins with ``prefix``."""
         ...
 
     def ids(self, kind: str) -> list[bytes]: ...
@@ -90,7 +92,11 @@ class MemoryVault:
 
     def delete(self, kind: str, id: bytes) -> None:
         """Forget it."""
-        for each in [each for each in self._kept if each[0] == kind and each[1].startswith(id)]:
+        self._kept.pop((kind, id), None)
+
+    def delete_under(self, kind: str, prefix: bytes) -> None:
+        """Forget these."""
+        for each in [each for each in self._kept if each[0] == kind and each[1].startswith(prefix)]:
             del self._kept[each]
 
     def ids(self, kind: str) -> list[bytes]:
@@ -136,7 +142,11 @@ class FileVault:
 
     def delete(self, kind: str, id: bytes) -> None:
         """Forget it; the page is overwritten."""
-        self._run("DELETE FROM kept WHERE kind = ? AND substr(id, 1, ?) = ?", kind, len(id), id)
+        self._run("DELETE FROM kept WHERE kind = ? AND id = ?", kind, id)
+
+    def delete_under(self, kind: str, prefix: bytes) -> None:
+        """Forget these; their pages are overwritten."""
+        self._run("DELETE FROM kept WHERE kind = ? AND substr(id, 1, ?) = ?", kind, len(prefix), prefix)
 
     def ids(self, kind: str) -> list[bytes]:
         """The ids of a kind that are not over their date; others are deleted on the way."""
@@ -260,6 +270,17 @@ def _connect(path: Path, key: bytes) -> apsw.Connection:
                 f"{path.name} does not open with its key", hint="The vault or its key file was damaged or replaced."
             ) from None
     return connection
+
+
+def needs_passphrase(path: Path) -> bool:
+    """Whether this vault is, or will be, opened by a passphrase: it was made so, or this machine has no keyring."""
+    if _box(path).exists():
+        return True
+    try:
+        _keyring()
+    except ConfigError:
+        return True
+    return False
 
 
 def _box(path: Path) -> Path:

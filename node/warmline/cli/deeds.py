@@ -1,0 +1,219 @@
+"""What a person can do in a conversation besides talking: keep it, agree on a thread, copy it, report it, erase all.
+
+The same verbs for people and programs. A program says with its wish what a person is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from warmline.cli import words
+from warmline.cli.keeping import Ask, Cupboard
+from warmline.cli.switchboard import Place, Switchboard, Wish
+from warmline.client.session import Conversation, Session, SessionEvent
+from warmline.client.session_report import report_of
+from warmline.client.session_transcript import as_json, as_text
+from warmline.env import run_in_thread
+from warmline_protocol.errors import ConfigError, UsageError
+from warmline_protocol.session import events as said
+from warmline_protocol.session.evidence_bundle import verify_bundle
+
+THREAD, BACKUP = "thread", "backup"
+TITLE = "A conversation on warmline"
+
+
+class Deeds:
+    """The verbs of both sides. ``cupboard`` is where a seeker keeps; a supporter has none of these."""
+
+    def __init__(self, board: Switchboard, cupboard: Cupboard | None = None) -> None:
+        self.board = board
+        self.cupboard = cupboard
+
+    async def act(self, wish: Wish) -> bool:
+        """Do it, if it is one of these."""
+        match wish.verb:
+            case "keep":
+                await self._keep(wish)
+            case "thread":
+                await self.thread(wish)
+            case "yes" | "no":
+                await self._answer(wish, wish.verb == "yes")
+            case "lines":
+                self.show_lines(self._place(wish).talk)
+            case "export":
+                await export(self.board, self._place(wish).talk, wish)
+            case "report":
+                await report(self.board, self.talk(wish), wish)
+            case "panic":
+                self.panic()
+            case _:
+                return False
+        return True
+
+    def notice(self, place: Place, event: SessionEvent) -> None:
+        """Remember what was asked, so that /yes and /no mean something."""
+        match event:
+            case said.ThreadOffered():
+                place.question = THREAD
+            case said.BackupAsked():
+                place.question = BACKUP
+            case said.ThreadAgreed() | said.ThreadDeclined() if place.question == THREAD:
+                place.question = ""
+
+    def talk(self, wish: Wish) -> Session:
+        """The one-to-one conversation that is meant."""
+        talk = self._place(wish).talk
+        if not isinstance(talk, Session):
+            raise UsageError("that is for a conversation of two", hint="This is a room.")
+        return talk
+
+    def _place(self, wish: Wish) -> Place:
+        return self.board.place(Wish(wish.verb, wish.target))
+
+    async def _keep(self, wish: Wish) -> None:
+        talk = self.talk(wish)
+        if self.cupboard is None:
+            raise UsageError("a supporter's conversations are not kept", hint="/export FILE writes a copy.")
+        await talk.keep(await self.cupboard.open(self.asker(wish)))
+        self.board.face.note(
+            f"{words.KEPT} Until {words.clock(talk.kept_until_ms)}, `warmline talk --resume` goes on with it.",
+            words.DIM,
+            event="kept",
+            until_ms=talk.kept_until_ms,
+        )
+
+    def asker(self, wish: Wish) -> Ask:
+        """Where a passphrase comes from: the program's wish, or the person."""
+        if "passphrase" in wish.more:
+
+            async def given(_: str) -> str:  # noqa: ASYNC124 - one of two ways
+                return str(wish.more["passphrase"])
+
+            return given
+        return partial(self.board.face.ask, hidden=True)
+
+    async def thread(self, wish: Wish) -> None:
+        """Ask the other side."""
+        await self.talk(wish).offer_thread()
+        self.board.face.note(words.THREAD_ASKED, words.DIM, event="thread_asked")
+
+    async def _answer(self, wish: Wish, yes: bool) -> None:
+        place, talk = self._place(wish), self.talk(wish)
+        match place.question:
+            case "thread":
+                await talk.answer_thread(yes)
+            case "backup":
+                await talk.answer_backup(yes)
+            case _:
+                raise UsageError("nobody asks you anything at this moment", hint="/help says what you can do.")
+        place.question = ""
+
+    def show_lines(self, talk: Conversation) -> None:
+        """What was said, numbered as a report names it."""
+        for line in talk.transcript.lines:
+            name = "You" if line.mine else line.name
+            self.board.face.note(
+                f"{line.number:>4}  {name}: {line.text}", line=line.number, mine=line.mine, said=line.text
+            )
+
+    def panic(self) -> None:
+        """Everything that is kept on this device is gone, the screen too, and nothing more is said to anybody."""
+        if self.cupboard is not None:
+            erased = self.cupboard.erase()
+            self.board.face.note("", event="erased", files=list(erased.files), keyring=erased.key_in_keyring)
+        self.board.face.end_now()
+
+
+async def export(board: Switchboard, talk: Conversation, wish: Wish) -> None:
+    """A copy for the person, as text and as JSON, on this device and nowhere else."""
+    if not wish.words:
+        raise UsageError("say where to: /export FILE", hint="FILE.txt and FILE.json are written.")
+    lines, path = talk.transcript.lines, _home(wish.words)
+    files = [path.with_name(path.name + end) for end in (".txt", ".json")]
+    await run_in_thread(partial(_write_new, files[0], as_text(lines, TITLE).encode()))
+    await run_in_thread(partial(_write_new, files[1], as_json(lines, TITLE).encode()))
+    board.face.note(
+        f"{words.EXPORTED} {files[0]} and {files[1]}: {len(lines)} lines.",
+        words.WARM,
+        event="exported",
+        files=[str(each) for each in files],
+        lines=len(lines),
+    )
+
+
+async def report(board: Switchboard, talk: Session, wish: Wish) -> None:
+    """A file that proves what the supporter wrote, and shows of the person's own words what they name."""
+    file, _, rest = wish.words.partition(" ")
+    if not file:
+        raise UsageError("say where to: /report FILE", hint="Numbers of your own lines to include may follow.")
+    contact = talk.contact
+    if contact is None:
+        raise UsageError("a seeker's words prove nothing", hint="Block ends this contact: /block.")
+    include, leave_out, account = await _choices(board, talk, wish, rest)
+    data = await run_in_thread(
+        partial(
+            report_of,
+            contact.record,
+            talk.evidence,
+            talk.transcript.lines,
+            include=include,
+            leave_out=leave_out,
+            account=account,
+        )
+    )
+    path = _home(file)
+    await run_in_thread(partial(_write_new, path, data))
+    finding = verify_bundle(data)
+    board.face.note(
+        f"{path} holds {len(finding.texts)} signed messages of {finding.name} and {len(finding.own)} lines of yours. "
+        f"`warmline report verify {path}` shows what whoever gets it sees. Its hash is {finding.digest.hex()}.",
+        words.BOLD,
+        event="reported",
+        file=str(path),
+        sha256=finding.digest.hex(),
+        texts=len(finding.texts),
+        own=len(finding.own),
+    )
+
+
+async def _choices(board: Switchboard, talk: Session, wish: Wish, rest: str) -> tuple[set[int], set[int], str]:
+    more = wish.more
+    if more or rest:
+        account = str(more.get("account", ""))
+        return _numbers(more.get("include", rest)), _numbers(more.get("leave_out", "")), account
+    for line in talk.transcript.lines:
+        who = "You" if line.mine else line.name
+        board.face.note(f"{line.number:>4}  {who}: {line.text}", words.DIM)
+    include = _numbers(await board.face.ask("None of your own lines is in it. Numbers to include (Enter: none)"))
+    leave_out = _numbers(await board.face.ask("Theirs may repeat what you said. Numbers to leave out (Enter: none)"))
+    return include, leave_out, await board.face.ask("What happened, in your words (Enter: nothing)")
+
+
+def _numbers(given: Any) -> set[int]:
+    try:
+        parts = given.replace(",", " ").split() if isinstance(given, str) else list(given)
+        return {int(part) for part in parts}
+    except (TypeError, ValueError):
+        raise UsageError("these are no numbers of lines", hint="/lines shows the numbers.") from None
+
+
+def _home(name: str) -> Path:
+    """A path as a shell would read it."""
+    return Path(os.path.expanduser(name))
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Readable by its owner only; a file that is there is never written over."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise UsageError(f"{path} exists already", hint="Name a file that does not.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} could not be written: {error.strerror}", hint="Name another place.") from None

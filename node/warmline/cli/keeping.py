@@ -1,0 +1,106 @@
+"""What a seeker keeps on this device, on the command line: where it lies, its passphrase, and how it is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from warmline.client.vault import Erased, FileVault
+
+FILE = "kept.db"
+ASKED = "Passphrase for what you keep on this device"
+
+Ask = Callable[[str], Awaitable[str]]
+"""Asks for something that is not shown while it is typed."""
+
+
+def keeping_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--data`` (the command gets it as ``folder``) and ``--passphrase-fd``."""
+    command = click.option(
+        "--passphrase-fd", type=int, help="Read the passphrase of what you keep from this file descriptor."
+    )(command)
+    return click.option(
+        "--data",
+        "folder",
+        envvar="WARMLINE_TALK",
+        type=click.Path(path_type=Path),
+        default=lambda: Path(click.get_app_dir("warmline")) / "talk",
+        show_default="in your application directory",
+        help="Directory of what you choose to keep. Nothing is there unless you do.",
+    )(command)
+
+
+class Cupboard:
+    """The vault of a device, opened when something is to be kept in it, and not before."""
+
+    def __init__(self, folder: Path, passphrase: str = "") -> None:
+        self.path = folder / FILE
+        self.vault: FileVault | None = None
+        self._passphrase = passphrase
+        self._opened: AbstractContextManager[FileVault] | None = None
+
+    @property
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    async def open(self, ask: Ask) -> FileVault:
+        """The vault; made, with a key in the keyring or a passphrase typed twice, where it is not there."""
+        from warmline.client.vault import needs_passphrase, open_vault
+        from warmline.env import SystemClock, SystemRng, run_in_thread
+
+        if self.vault is not None:
+            return self.vault
+        text = ""
+        if await run_in_thread(partial(needs_passphrase, self.path)):
+            text = self._passphrase or await self._ask(ask)
+        opened = open_vault(
+            self.path, rng=SystemRng(), clock=SystemClock(), passphrase=(lambda: text) if text else None
+        )
+        self.vault = await run_in_thread(opened.__enter__)
+        self._opened = opened
+        return self.vault
+
+    async def _ask(self, ask: Ask) -> str:
+        from warmline_protocol.errors import UsageError
+
+        if self.exists:
+            return await ask(ASKED)
+        text = await ask(f"A new {ASKED[0].lower()}{ASKED[1:]} (8 characters or more)")
+        if await ask("The same again") != text:
+            raise UsageError("these were two different passphrases", hint="Try again; nothing was written.")
+        return text
+
+    async def close(self) -> None:
+        """Give it back; another program may open it now."""
+        from warmline.env import run_in_thread
+
+        opened, self._opened, self.vault = self._opened, None, None
+        if opened is not None:
+            await run_in_thread(partial(opened.__exit__, None, None, None))
+
+    def erase(self) -> Erased:
+        """Panic. Blocks, and does not wait for anything."""
+        from warmline.client.vault import erase
+
+        return erase(self.path)
+
+
+async def ask_before(words: str) -> str:
+    """For questions before the terminal is taken over."""
+    text: str = click.prompt(words, hide_input=True, err=True)
+    return text
+
+
+def passphrase_of(fd: int | None) -> str:
+    """The passphrase that a program hands over; empty where a person is asked for it."""
+    if fd is None:
+        return ""
+    from warmline.chain.wallet import passphrase_from_fd
+
+    return passphrase_from_fd(fd)

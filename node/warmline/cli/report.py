@@ -1,0 +1,102 @@
+"""`warmline report`: evidence about a conversation, as whoever gets it sees it. Everything here works offline."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from warmline_protocol.session.evidence_bundle import Finding
+
+
+@click.group()
+def command() -> None:
+    """Evidence about a conversation: what it proves, and what only one side says."""
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def verify(file: Path, as_json: bool) -> None:
+    """Check FILE, which /report wrote, and show what it proves. Needs no network and no chain."""
+    from warmline_protocol import limits
+    from warmline_protocol.session.evidence_bundle import verify_bundle
+
+    with file.open("rb") as source:
+        finding = verify_bundle(source.read(limits.REPORT_MAX + 1))
+    if as_json:
+        click.echo(json.dumps(_as_json(finding), ensure_ascii=False))
+        return
+    for row in _rows(finding):
+        click.echo(click.wrap_text(row, 78, subsequent_indent="      ") if row else "")
+
+
+def _who(finding: Finding) -> tuple[str, str]:
+    wallet = finding.card.wallet
+    return ("", "") if wallet is None else (f"0x{wallet.hex()}", _date(finding.card.expires))
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    wallet, _ = _who(finding)
+    return {
+        "sha256": finding.digest.hex(),
+        "supporter": finding.name,
+        "wallet": wallet,
+        "key": finding.card.key.hex(),
+        "card": finding.card.id.hex(),
+        "card_signed_ms": finding.card.seq,
+        "only_on_chain": finding.only_on_chain,
+        "signed": [
+            {
+                "session": text.chapter,
+                "number": text.counter,
+                "missing_before": text.missing,
+                "sent_ms": text.sent_ms,
+                "text": text.text,
+            }
+            for text in finding.texts
+        ],
+        "unproven": [
+            {"session": line.chapter, "after": line.after, "sent_ms": line.sent_ms, "text": line.text}
+            for line in finding.own
+        ],
+        "account": finding.account,
+    }
+
+
+def _rows(finding: Finding) -> list[str]:
+    wallet, until = _who(finding)
+    rows = [f"Every signature holds. SHA-256 of the file, which a report commits to: {finding.digest.hex()}"]
+    rows.append(f"The card is {finding.name}'s, signed {_date(finding.card.seq)} by the key {finding.card.key.hex()}.")
+    if not wallet:
+        rows.append("No wallet stands behind that key, so no panel can be asked about it.")
+    elif finding.only_on_chain:
+        rows.append(f"It says to speak for {wallet}. Only the chain can prove that: look it up in DelegateRegistry.")
+    else:
+        rows.append(f"{wallet} signed that this key speaks for it; the card ended {until}.")
+    rows.append("Times are the supporter's clock and are not signed.")
+    for chapter in sorted({text.chapter for text in finding.texts}):
+        rows += ["", f"Session {chapter + 1}"]
+        said = [(text.counter, 0, _signed(text)) for text in finding.texts if text.chapter == chapter]
+        said += [(line.after, 1, _own(line)) for line in finding.own if line.chapter == chapter]
+        rows += [row for _, _, row in sorted(said, key=lambda each: each[:2])]
+    if finding.account:
+        rows += ["", f"What the reporter says (unproven): {finding.account}"]
+    return rows
+
+
+def _signed(text: Any) -> str:
+    gap = f"({text.missing} messages before this are not shown) " if text.missing else ""
+    return f"  {text.counter:>3}  {gap}{_date(text.sent_ms)}  signed: {text.text}"
+
+
+def _own(line: Any) -> str:
+    return f"       {_date(line.sent_ms)}  unproven, the reporter's: {line.text}"
+
+
+def _date(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
