@@ -227,6 +227,7 @@ class SignalService:
                 self._signals += 1
                 person.said(signal.frame, trio.current_time())
                 self._mark(room, person)
+            await person.channel.abort()  # too hasty to be waited for
         except (ChannelClosed, DeadlineError, UnreachableError):
             pass
         scope.cancel()
