@@ -22,6 +22,8 @@ from warmline_protocol.session.events import (
     AppendControl,
     Event,
     MessageState,
+    OpenLog,
+    OutOfStep,
     Output,
     TextReceived,
     UseKeys,
@@ -92,6 +94,8 @@ class Person:
     todo: list[Output] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     saved: bytes = b""
+    attempt: bytes = b""
+    address: bytes = b"log"
     sent: list[bytes] = field(default_factory=list)
 
     def commit(self) -> None:
@@ -101,7 +105,9 @@ class Person:
         for output in outputs:
             if isinstance(output, UseKeys):
                 self.keys = output
-            elif not isinstance(output, UseLog):
+            elif isinstance(output, UseLog):
+                self.address = output.address
+            else:
                 self.todo.append(output)
 
     def crash(self, now_ms: int) -> None:
@@ -136,6 +142,9 @@ class House:
         self.members: list[Person] = []
         self.knocks: dict[bytes, tuple[Knock, AnswerReader]] = {}
         self.control: dict[bytes, Any] = {}
+        self.coming_back: dict[bytes, Person] = {}
+        self.logs = 0
+        self.by_address = {b"log": self.log}
 
     def _restorer(self, kind: type[Room], key: SigningKey | None) -> Callable[[bytes, int], Room]:
         return lambda saved, now: kind.restore(saved, self.provider, self.rng.bytes, now, key=key)
@@ -149,8 +158,10 @@ class House:
     def everyone(self) -> list[Person]:
         return [self.host, *self.members]
 
-    def knock(self, name: str, *, attempt: bytes | None = None) -> bytes:
-        """Somebody says Hello at the door; the name of its reply queue."""
+    def knock(
+        self, name: str, *, attempt: bytes | None = None, accepted: bytes | None = None, wait: bool = True
+    ) -> bytes:
+        """Somebody says Hello at the door; the name of its reply queue. ``wait``: for the others of its moment."""
         reply = f"reply of {name} {len(self.knocks)}".encode()
         knock = Knock(
             self.provider.candidate(),
@@ -160,15 +171,38 @@ class House:
             avatar=name.encode().ljust(16, b"."),
             listing=bytes(32),
             attempt=attempt,
+            accepted=accepted,
         )
         self.knocks[reply] = (knock, AnswerReader(knock.hello.reply_secret))
         hello, _ = open_hello(knock.cell(self.contact.public), [self.contact])
         self.room.admit(hello, self.now)
+        if wait:
+            self.now += limits.ROOM_BATCH_MS
+            self.room.tick(self.now)
         self.host.commit()
         return reply
 
+    def rejoin(self, person: Person) -> None:
+        """What a member's client does when it is out of step."""
+        assert any(isinstance(each, OutOfStep) for each in person.events)
+        mine = person.machine.name_of(person.machine.me.id)
+        self.coming_back[self.knock(mine, attempt=person.attempt)] = person
+
+    def move(self) -> None:
+        """The host opens another log, as its client does when the machine asks for one or the old one is gone."""
+        self.logs += 1
+        epoch = self.room.log_epoch
+        name = f"log {self.logs}".encode()
+        self.log = FakeLog(epoch.send_key, epoch.read_key, fence=epoch.number, incarnation=name.ljust(16, b"."))
+        self.by_address[name] = self.host.log = self.log
+        self.room.log_ready(name, self.log.incarnation, self.now)
+        self.host.commit()
+
     def perform(self, person: Person) -> None:
         output = person.todo.pop(0)
+        if isinstance(output, OpenLog):
+            self.move()
+            return
         if isinstance(output, AppendControl):
             if self.random.random() < self.loss:
                 person.machine.append_failed(output.token, "unreachable", "", self.now)
@@ -207,15 +241,32 @@ class House:
         answer = reader.feed(cell)
         if isinstance(answer, Accepted) and reply not in self.control:
             joined = knock.join(answer, self.key.public)
-            room = Room.joined(joined, self.rng.bytes, self.now, name=knock.hello.name, avatar=knock.hello.avatar)
-            person = Person(room, self._restorer(Room, None), self.log)
+            hello = knock.hello
+            room = Room.joined(
+                joined,
+                self.rng.bytes,
+                self.now,
+                name=hello.name,
+                avatar=hello.avatar,
+                reply_secret=hello.reply_secret,
+            )
+            assert room.log is not None
+            person = self.coming_back.pop(reply, None)
+            if person is None:
+                person = Person(room, self._restorer(Room, None), self.log, attempt=hello.attempt)
+                self.members.append(person)
+            else:
+                room.carry_from(person.machine, self.now)
+                person.machine = room
+                person.todo.clear()
+            person.log = self.by_address[room.log.address]
             person.commit()
-            self.members.append(person)
             self.control[reply] = person
         elif answer is not None and reply in self.control:
             person = self.control[reply]
             person.machine.control(answer, self.now)
             person.commit()
+            person.log = self.by_address.get(person.address, person.log)
 
     def fetch(self, person: Person) -> None:
         """Read what is new, as the node lets this person."""
@@ -228,6 +279,9 @@ class House:
             return
         if new:
             person.machine.read(new, person.log.incarnation, self.now)
+            person.commit()
+        elif key is not None and person.log.log.view_of_member(key).ended:
+            person.machine.locked_out(self.now)  # as the client does when the node says `fenced` and nothing is new
             person.commit()
 
     def sleep(self, ms: int) -> None:

@@ -5,61 +5,52 @@ a commit ends the epoch and changes the log's keys in one step, so nothing of ep
 that ended it, and a reader needs no old keys. A sender who is told ``fenced`` reads the commit and seals again.
 
 A room is facilitated or closed: without a sign of the host for two minutes nothing can be said, after ten it ends.
-What is said, and what "delivered" means here, is in ``room_offers``.
+What is said, and what "delivered" means here, is in ``room_offers``; what is heard in ``room_hearing``.
+
+A member that is out of step (keys or log are not the host's) reads nothing more: it says Hello again with the attempt
+id that it came in by, the host lets it in without asking, and :meth:`Room.carry_from` takes over what was open.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
-from warmline_protocol import limits
 from warmline_protocol.codec import decode, encode
-from warmline_protocol.errors import MalformedError, RemoteError, StoreError, UsageError
+from warmline_protocol.errors import MalformedError, StoreError, UsageError
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.queue.log import link
 from warmline_protocol.session import events
-from warmline_protocol.session.cells import Bundle, Draw, Kind
-from warmline_protocol.session.events import ReadOnly, UseKeys, UseLog, Writable
-from warmline_protocol.session.hello import Answer, Joined, LogStart, Moved, Removed
+from warmline_protocol.session.cells import Draw
+from warmline_protocol.session.events import ReadOnly, UseLog
+from warmline_protocol.session.hello import Answer, Invited, Joined, LogStart, Moved, Removed
 from warmline_protocol.session.inbox import Inbox
 from warmline_protocol.session.keyschedule import KeySchedule
 from warmline_protocol.session.machine import SNAPSHOT_MAX, base_arguments
-from warmline_protocol.session.messages import (
-    Body,
-    Handover,
-    Heartbeat,
-    Inner,
-    Introduce,
-    Leave,
-    Person,
-    Roster,
-    Seen,
-    Text,
-    Undecryptable,
-    clean,
-    unpack_body,
-)
+from warmline_protocol.session.messages import Leave, Person, Seen, Text, clean
 from warmline_protocol.session.mls import E2EEProvider, Member
-from warmline_protocol.session.room_offers import LABEL, RoomOffers
+from warmline_protocol.session.room_heads import Heads
+from warmline_protocol.session.room_hearing import RoomHearing, check_roster
+from warmline_protocol.session.room_manners import Manners
+from warmline_protocol.session.room_words import Consent, Plea, Private, Replies, seal_whisper
 from warmline_protocol.wire import pack, unpack
 
 
-def _folded(name: str) -> str:
-    """What two names have in common that a person would take for one: case, width and spaces make no difference."""
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
-class Room(RoomOffers):
+class Room(RoomHearing):
     """A member's side; :class:`~.room_host.HostRoom` adds what only the host does."""
 
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._reply_secret = b""
+        self._asides: set[bytes] = set()
+
     @classmethod
-    def joined(cls, joined: Joined, draw: Draw, now_ms: int, *, name: str, avatar: bytes) -> Room:
-        """A newcomer's room, once the Welcome opened and the statement verified."""
+    def joined(
+        cls, joined: Joined, draw: Draw, now_ms: int, *, name: str, avatar: bytes, reply_secret: bytes = b""
+    ) -> Room:
+        """A newcomer's room, once the Welcome opened and the statement verified. ``reply_secret`` is the Hello's."""
         welcome = joined.welcome
         if welcome.log is None:
             raise MalformedError("a Welcome to a room without its log")
+        check_roster((), joined.group.roster(), joined.group.me)
         room = cls(
             joined.group,
             KeySchedule(joined.epoch),
@@ -69,6 +60,7 @@ class Room(RoomOffers):
             now_ms=now_ms,
             verifier=joined.verifier,
         )
+        room._reply_secret = reply_secret
         host_name = clean(welcome.name)
         room.people[joined.host.id] = Person(joined.host.id, host_name, welcome.avatar)
         room.people[room.me.id] = Person(room.me.id, name, avatar)
@@ -76,15 +68,34 @@ class Room(RoomOffers):
         room._outputs.append(room._use_keys())
         return room
 
-    def _use_keys(self) -> UseKeys:
-        epoch = self.schedule.current
-        return UseKeys(epoch.number, epoch.send_key, epoch.read_key)
+    def carry_from(self, old: Room, now_ms: int) -> None:
+        """After a fresh Hello of the same attempt: what was not delivered goes again, under its ids; who was here
+        before has not just come, and what they said meanwhile to others will be told as a gap."""
+        self._events.clear()  # the host was here all the time
+        self._ids = old._ids
+        mine = self.people[self.me.id]
+        here = {member.id for member in self._roster}
+        self.people = {id: each for id, each in old.people.items() if id in here} | {self.me.id: mine}
+        self.manners = old.manners
+        self.manners.become(old.me.id, self.me.id)
+        for member, inbox in old._inboxes.items():
+            if member in self._roster:
+                self._inboxes[member] = inbox
+                self._recheck.add(member)
+        for gone in [each for each in old._roster if each.id not in here and each != old.me]:
+            if gone.id in old.people:
+                self._emit(events.Left(gone.id, old.name_of(gone.id), "removed"))
+        for entry in list(old.outbox.entries.values()):
+            if entry.told:
+                fresh = self.outbox.add(entry.id, entry.body, now_ms, told=True, limited=False)
+                fresh.created_ms, fresh.expires_ms = entry.created_ms, entry.expires_ms
+        self._pump(now_ms)
 
     # -- what the person does
 
     def send(self, text: str, now_ms: int) -> bytes:
         """Say something; the id under which its states are told."""
-        self._check_writable()
+        self._check_writable(now_ms)
         entry = self._enqueue(Text(text), now_ms, told=True)
         self._pump(now_ms)
         return entry.id
@@ -97,210 +108,61 @@ class Room(RoomOffers):
         self._enqueue(Leave(why), now_ms, told=False)
         self._pump(now_ms)
 
-    def finish(self) -> None:
+    def finish(self, why: str = "left") -> None:
         """The goodbye has had its time."""
-        self._close("left")
+        self._close(why)
 
     @property
     def farewell_sent(self) -> bool:
         """Whether the log holds everything that was said."""
         return all(entry.seq for entry in self.outbox.entries.values())
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, now_ms: int) -> None:
         if self.closed or self._leaving:
             raise UsageError("this room is over for you", hint="Join again, or another one.")
         if self.read_only:
             raise UsageError("the host is away: nothing can be said now", hint="Wait for the host, or leave.")
+        if not self.manners.voice(self.me.id, self.host.id):
+            raise UsageError(
+                "you are listening only for now", hint="The host decides who speaks; newcomers often listen first."
+            )
+        wait = max(self.manners.wait_ms(self.me.id, self.host.id, now_ms), self._own_wait_ms(now_ms))
+        if wait:
+            raise UsageError("this room is in slow mode", hint=f"You can write again in {-(-wait // 1000)} s.")
 
-    # -- reading
+    def _own_wait_ms(self, now_ms: int) -> int:
+        """What is still on its way counts too."""
+        if self.is_host or self.me.id in self.manners.helpers:
+            return 0
+        last = max((each.created_ms for each in self.outbox.entries.values() if each.told), default=None)
+        return 0 if last is None else max(0, last + self.manners.slow_ms - now_ms)
 
-    def read(self, cells: Sequence[tuple[int, bytes]], incarnation: bytes, now_ms: int) -> None:
-        """Cells of the log with their numbers, in order; what was read before may come again."""
-        if self.log is not None and incarnation != self.log.incarnation:
-            self._log_restarted(incarnation)
-        for seq, cell in cells:
-            if self.closed or seq <= self.after:
-                continue
-            self.after = seq
-            self.head = link(self.head, cell)
-            self._read_one(seq, cell, now_ms)
-        self._offer_dropped(now_ms)
+    # -- words for the host alone
+
+    def _whisper(self, word: Private, now_ms: int) -> None:
+        if self.closed or self._leaving or not self._reply_secret:
+            return
+        self._enqueue(seal_whisper(word, self._reply_secret, self.draw), now_ms, told=False)
         self._pump(now_ms)
 
-    def _log_restarted(self, incarnation: bytes) -> None:
-        """The node came back from a backup: its numbers mean something else now."""
-        assert self.log is not None
-        self.log = LogStart(self.log.address, incarnation, 0, b"")
-        self._begin_log(self.log)
+    def requeue(self, addresses: tuple[bytes, ...], now_ms: int) -> None:
+        """One of this member's own queues is lost: the host reaches it by these."""
+        self._whisper(Replies(addresses), now_ms)
 
-    def _read_one(self, seq: int, cell: bytes, now_ms: int) -> None:
-        fragment = self._fragment(cell, LABEL)
-        if fragment is None:
-            self.statistics.unopened += 1
-            return
-        bundle = self._joiner.add(fragment)
-        if bundle is None:
-            return
-        if bundle.id in self._own:
-            self._own_came_back(bundle, seq, now_ms)
-        elif bundle.kind is Kind.COMMIT:
-            self._take_commit(bundle, now_ms)
-        elif bundle.kind is Kind.APPLICATION:
-            self._take_message(bundle, seq, now_ms)
-        else:
-            self.statistics.refused += 1
+    def ask(self, verb: str, member: bytes, now_ms: int) -> None:
+        """As a co-facilitator: have somebody muted, unmuted or removed."""
+        if self.me.id not in self.manners.helpers:
+            raise UsageError("only the host and those who facilitate with it can do this")
+        if all(each.id != member for each in self._roster):
+            raise UsageError("nobody of that id is here")
+        self._whisper(Plea(verb, member), now_ms)
 
-    def _own_came_back(self, bundle: Bundle, seq: int, now_ms: int) -> None:
-        """A receipt by other means: the answer to an append may get lost."""
-        entry = self.outbox.entries.get(bundle.counter)
-        if entry is None or self.log is None:
-            return
-        entry.back = seq
-        if not entry.seq:
-            entry.seq = seq
-            self.outbox.held(entry, 0, "", self.log.incarnation)
-
-    def _take_message(self, bundle: Bundle, seq: int, now_ms: int) -> None:
-        heard = self._hear(bundle)
-        if heard is None:
-            if not self.closed:
-                self._not_opened_at(seq, now_ms)
-            return
-        sender, inner = heard
-        if sender == self.host:
-            self._host_spoke(inner, now_ms)
-        if not self._fresh(sender, inner):
-            self.statistics.doubles += 1
-            return
-        try:
-            body = unpack_body(inner.body)
-        except RemoteError:
-            self.statistics.refused += 1
-            return
-        self._take_body(sender, inner, body, seq, now_ms)
-        if inner.seen is not None:
-            self._take_seen(sender, inner.seen)
-        if inner.counter and (self.is_host or sender == self.host):
-            self._owe_seen(seq, now_ms)
-
-    def _not_opened_at(self, seq: int, now_ms: int) -> None:
-        """Only the host asks for what did not open: it is the one who vouches for delivery."""
-
-    def _fresh(self, sender: Member, inner: Inner) -> bool:
-        if inner.counter == 0:
-            return True
-        inbox = self._inboxes.get(sender)
-        if inbox is None:
-            inbox = self._inboxes[sender] = Inbox()
-            inbox.begin_at(min(inner.floor, inner.counter))
-        if inbox.seen(inner.counter) or inbox.too_far(inner.counter):
-            return False
-        inbox.raise_floor(inner.floor)
-        if not inbox.seen(inner.counter):
-            inbox.note(inner.counter)
-        return True
-
-    def _host_spoke(self, inner: Inner, now_ms: int) -> None:
-        # What is read late was said long ago: it is no sign that the host is there now.
-        self.host_seen_ms = max(self.host_seen_ms, min(inner.sent_ms, now_ms))
-        if self.read_only and now_ms < self.host_seen_ms + limits.ROOM_READ_ONLY_MS:
-            self.read_only = False
-            self._emit(Writable())
-
-    def _take_body(self, sender: Member, inner: Inner, body: Body, seq: int, now_ms: int) -> None:
-        name = self.name_of(sender.id)
-        match body:
-            case Text(text=text):
-                if inner.id not in self._ids:
-                    self._ids.append(inner.id)
-                    signed = sender == self.host and self.verifier is not None
-                    shown = clean(text, lines=True)
-                    self._emit(events.TextReceived(inner.id, sender.id, name, shown, inner.sent_ms, signed))
-            case Introduce(name=new, avatar=avatar) if sender != self.host:
-                self._meet(Person(sender.id, new, avatar))
-            case Leave(why=why):
-                self._depart(sender, why, now_ms)
-            case Roster(people=people) if sender == self.host:
-                for person in people:
-                    self._meet(person)
-            case Handover(member=member) if sender == self.host:
-                self._emit(events.SuccessorNamed(member, self.name_of(member)))
-            case Heartbeat(epoch=epoch, digest=digest) if sender == self.host:
-                if epoch == self.epoch and digest != self.schedule.current.digest:
-                    self._lose_step("this room's keys are not the host's")
-            case Undecryptable(counters=places) if sender == self.host:
-                self._seal_again(places)
-            case Seen():
-                pass
-            case _:
-                self.statistics.refused += 1
-
-    def _meet(self, person: Person) -> None:
-        member = next((each for each in self._roster if each.id == person.member), None)
-        known = self.people.get(person.member)
-        if member is None or member == self.me:
-            return
-        name = clean(person.name) if member == self.host else self._distinct(clean(person.name), person.member)
-        named = Person(person.member, name, person.avatar)
-        if known == named:
-            return
-        self.people[person.member] = named
-        self._emit(events.Joined(member.id, named.name, named.avatar, host=member == self.host))
-
-    def _distinct(self, name: str, member: bytes) -> str:
-        """``name``, numbered where somebody else here goes by it: nobody may pass for the host, or for another."""
-        taken = {_folded(each.name) for each in self.people.values() if each.member != member}
-        shown, number = name, 1
-        while _folded(shown) in taken:
-            number += 1
-            mark = f" {number}"
-            shown = name.encode()[: limits.NAME_MAX - len(mark)].decode(errors="ignore") + mark
-        return shown
-
-    def _depart(self, member: Member, why: str, now_ms: int) -> None:
-        name = self.name_of(member.id)
-        if self.people.pop(member.id, None) is not None:
-            self._emit(events.Left(member.id, name, why))
-        if member == self.host and not self.is_host:
-            self._close("host gone")
-
-    # -- epochs
-
-    def _take_commit(self, bundle: Bundle, now_ms: int) -> None:
-        try:
-            if bundle.epoch != self.epoch:
-                raise MalformedError("a commit of another epoch")
-            roster = self.group.process(bundle.payload, self.host)
-        except RemoteError:
-            self.statistics.refused += 1
-            if bundle.epoch == self.epoch:
-                self._lose_step("a change of the room's keys that does not apply")
-            return
-        if not roster:
-            self._close("removed")
-            return
-        if self.host not in roster:
-            self._close("host gone")
-            return
-        self._advance(now_ms)
-        self._forget_previous()
-        self._take_roster(roster)
-        for entry in self.outbox.entries.values():
-            entry.next_ms.clear()
-        self._outputs.append(self._use_keys())
-
-    def _lose_step(self, why: str) -> None:
-        if not self.out_of_step:
-            self.out_of_step = True
-            self._emit(events.OutOfStep(why))
-
-    def _take_roster(self, roster: tuple[Member, ...]) -> None:
-        for gone in [each for each in self._roster if each not in roster]:
-            self._inboxes.pop(gone, None)
-            name = self.name_of(gone.id)
-            if self.people.pop(gone.id, None) is not None:
-                self._emit(events.Left(gone.id, name, "removed"))
-        self._roster = roster
+    def answer_aside(self, aside: bytes, yes: bool, now_ms: int) -> None:
+        """The person's answer to a word in private."""
+        if aside not in self._asides:
+            raise UsageError("nobody has asked for a word in private")
+        self._asides.discard(aside)
+        self._whisper(Consent(aside, yes), now_ms)
 
     # -- the control queue
 
@@ -309,9 +171,18 @@ class Room(RoomOffers):
         if isinstance(answer, Removed):
             self._close("removed")
         elif isinstance(answer, Moved):
+            self._recheck.update(self._inboxes)
             self._begin_log(answer.log)
             self._outputs.append(UseLog(answer.log.address, answer.log.incarnation, answer.log.after))
+            self._remark(Seen(), now_ms)  # its floor tells the others what of it they will not hear any more
             self._pump(now_ms)
+        elif isinstance(answer, Invited) and not self.closed:
+            self._asides.add(answer.aside)
+            self._emit(events.AsideAsked(answer.aside, self.name_of(self.host.id)))
+
+    def locked_out(self, now_ms: int) -> None:
+        """The log's node takes this member's keys for none of its log: a commit went by unseen."""
+        self._lose_step("this room went on without this side", now_ms)
 
     # -- time
 
@@ -321,6 +192,7 @@ class Room(RoomOffers):
             return
         self.outbox.expire(now_ms)
         self._watch_host(now_ms)
+        self._tell_gone(now_ms)
         if self._seen_due_ms is not None and now_ms >= self._seen_due_ms:
             self._seen_due_ms = None
             self._remark(Seen(), now_ms)
@@ -329,9 +201,9 @@ class Room(RoomOffers):
     def _watch_host(self, now_ms: int) -> None:
         if self.is_host:
             return
-        if now_ms >= self.host_seen_ms + limits.ROOM_CLOSED_MS:
+        if now_ms >= self.host_seen_ms + self.closed_ms:
             self._close("host gone")
-        elif not self.read_only and now_ms >= self.host_seen_ms + limits.ROOM_READ_ONLY_MS:
+        elif not self.read_only and now_ms >= self.host_seen_ms + self.read_only_ms:
             self.read_only = True
             self._emit(ReadOnly())
 
@@ -342,15 +214,15 @@ class Room(RoomOffers):
         return min((each for each in self._timers() if each is not None), default=None)
 
     def _timers(self) -> list[int | None]:
-        due: list[int | None] = []
+        due: list[int | None] = [gone.told_ms for gone in self._gone.values()]
         if not self.is_host:
-            after = limits.ROOM_CLOSED_MS if self.read_only else limits.ROOM_READ_ONLY_MS
+            after = self.closed_ms if self.read_only else self.read_only_ms
             due.append(self.host_seen_ms + after)
         if self._ready_to_send():
             due.append(self._seen_due_ms)
         for entry in self.outbox.entries.values():
             due.append(entry.expires_ms)
-            if not entry.seq and not entry.in_flight and self._ready_to_send():
+            if not entry.seq and not entry.in_flight and self._ready_to_send() and self._may_go(entry):
                 due.append(entry.next_ms.get(0, 0))
         return due
 
@@ -363,14 +235,19 @@ class Room(RoomOffers):
     def _fields(self) -> dict[str, Any]:
         fields = self._base_fields()
         fields |= {
-            "after": self.after,
-            "head": self.head,
+            "heads": self.heads.to_fields(),
             "people": [pack(each) for each in self.people.values()],
+            "manners": self.manners.to_fields(),
             "readonly": self.read_only,
             "hostseen": self.host_seen_ms,
             "inboxes": [[each.id, each.key, inbox.to_fields()] for each, inbox in self._inboxes.items()],
+            "recheck": [[each.id, each.key] for each in sorted(self._recheck)],
             "ids": list(self._ids),
             "own": list(self._own),
+            "replysecret": self._reply_secret,
+            "asides": sorted(self._asides),
+            "lost": self.out_of_step,
+            "succession": self.succession,
         }
         if self.log is not None:
             fields["log"] = pack(self.log)
@@ -392,12 +269,16 @@ class Room(RoomOffers):
 
     def _restore(self, fields: dict[str, Any], now_ms: int) -> None:
         self._restore_base(fields)
-        self.after, self.head = fields["after"], fields["head"]
+        self.heads = Heads.from_fields(fields["heads"])
         self.people = {each["member"]: unpack(Person, each) for each in fields["people"]}
+        self.manners = Manners.from_fields(fields["manners"])
         self.read_only, self.host_seen_ms = fields["readonly"], fields["hostseen"]
         for id, key, inbox in fields["inboxes"]:
             self._inboxes[Member(id, key)] = Inbox.from_fields(inbox)
+        self._recheck = {Member(*each) for each in fields["recheck"]}
         self._ids.extend(fields["ids"])
         self._own.extend(fields["own"])
+        self._reply_secret, self._asides = fields["replysecret"], set(fields["asides"])
+        self.out_of_step, self.succession = fields["lost"], fields["succession"]
         self._outputs.append(self._use_keys())
         self._pump(now_ms)

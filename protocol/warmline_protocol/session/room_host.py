@@ -1,13 +1,11 @@
-"""The host's side of a room: who comes in, who goes, and the one commit at a time that makes it so.
+"""The host's side of a room: who comes in, who goes, who may speak, and who is asked for a word in private.
 
-A commit is applied here first, because the log's next keys follow from the new epoch, and then appended together with
-the switch of fence and keys. Until its receipt the room stands still for the host: what it says waits for the new
-epoch. The same commit may be offered again after any failure; the node answers with the same receipt. Old keys stay
-until everything before the commit has been read.
+Only the host commits and only the host's word on manners counts; a co-facilitator asks, and the host's client does it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,56 +13,44 @@ from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, RemoteError, UsageError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import events
-from warmline_protocol.session.cells import Bundle, Draw, Kind
-from warmline_protocol.session.events import AppendCommit, AppendControl, UseKeys, UseLog
+from warmline_protocol.session.cells import Draw
+from warmline_protocol.session.events import OpenLog, UseKeys, UseLog
 from warmline_protocol.session.evidence import Signer
 from warmline_protocol.session.hello import (
+    Answer,
     Hello,
+    Invited,
     LogStart,
     Moved,
     Removed,
     make_welcome,
+    rules_digest,
     seal_answer,
     welcome_answer,
 )
 from warmline_protocol.session.keyschedule import EpochKey, KeySchedule
-from warmline_protocol.session.machine import FINAL_REFUSALS
-from warmline_protocol.session.messages import Handover, Heartbeat, Person, Roster, Undecryptable, clean
-from warmline_protocol.session.mls import E2EEProvider, Group, Member
+from warmline_protocol.session.messages import (
+    Conduct,
+    Handover,
+    Heartbeat,
+    Person,
+    Roster,
+    Seen,
+    Succession,
+    Undecryptable,
+    Whisper,
+    clean,
+)
+from warmline_protocol.session.mls import E2EEProvider, Member
 from warmline_protocol.session.mlswire import member_of_key_package
-from warmline_protocol.session.outbox import retry_pause
-from warmline_protocol.session.room import Room
-from warmline_protocol.session.room_offers import LABEL
-from warmline_protocol.wire import pack, unpack
+from warmline_protocol.session.room_changes import RoomChanges
+from warmline_protocol.session.room_heads import HEAD_SIZE, log_start
+from warmline_protocol.session.room_words import Consent, Plea, Replies, open_whisper
 
-_CONTROL_TRIES = 20
-
-
-@dataclass(slots=True)
-class _Change:
-    """A commit between its making and its receipt."""
-
-    cells: tuple[bytes, ...]
-    ended: int
-    hello: Hello | None
-    mls_welcome: bytes
-    removed: bytes
-    token: int = 0
-    tries: int = 0
-    next_ms: int = 0
+_PLACES_MAX = 64
 
 
 @dataclass(slots=True)
-class _Control:
-    """A Welcome or a notice for one member, until some node holds it. ``next_ms`` is 0 while it is on its way."""
-
-    addresses: tuple[bytes, ...]
-    cells: tuple[bytes, ...]
-    tries: int = 0
-    next_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Guest:
     """What the host keeps of a member besides its name: how to reach it when the log does not."""
 
@@ -73,109 +59,248 @@ class _Guest:
     replies: tuple[bytes, ...]
 
 
-class HostRoom(Room):
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    """What somebody who comes back was before."""
+
+    id: bytes
+    voice: bool
+    muted: bool
+    helper: bool
+
+
+class HostRoom(RoomChanges):
     """The facilitator's room. Its name and avatar are those of the card."""
 
-    def __init__(self, group: Group, schedule: KeySchedule, host: Member, draw: Draw, **rest: Any) -> None:
-        super().__init__(group, schedule, host, draw, **rest)
-        self._change: _Change | None = None
-        self._waiting: list[Hello] = []
-        self._leaving_members: list[bytes] = []
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.rules = b""
+        """Digest of the rules that everybody must have accepted; empty where there are none."""
+        self.heartbeat_ms: int = limits.HEARTBEAT_MS
         self._guests: dict[bytes, _Guest] = {}
+        self._ranks: dict[bytes, _Rank] = {}
+        self._asked: dict[bytes, bytes] = {}
+        self._moved_for: set[bytes] = set()
+        self._came_back: dict[bytes, int] = {}
+        self._unopened: list[int] = []
+        self._ask_due_ms = 0
+        self._asked_at: dict[int, int] = {}
+        self._leaving_log = False
         self._spoke_ms = self.host_seen_ms
-        self._forget_after = 0
-        self._controls: dict[int, _Control] = {}
+        self.manners.conduct = Conduct(mute_first=False, slow_ms=0)
 
     @classmethod
     def open(
-        cls, provider: E2EEProvider, draw: Draw, now_ms: int, *, key: SigningKey, name: str, avatar: bytes
+        cls,
+        provider: E2EEProvider,
+        draw: Draw,
+        now_ms: int,
+        *,
+        key: SigningKey,
+        name: str,
+        avatar: bytes,
+        rules: Sequence[str] = (),
+        mute_first: bool = False,
     ) -> HostRoom:
         """A room of one. Create its log with fence and keys of :attr:`log_epoch`, then call :meth:`log_ready`."""
         group = provider.create(draw(16))
-        room = cls(
-            group,
-            KeySchedule(EpochKey(0, draw(32))),
-            group.me,
-            draw,
-            log=None,
-            now_ms=now_ms,
-            signer=Signer(key, draw(32)),
-        )
+        schedule = KeySchedule(EpochKey(0, draw(32)))
+        room = cls(group, schedule, group.me, draw, log=None, now_ms=now_ms, signer=Signer(key, draw(32)))
         room.people[room.me.id] = Person(room.me.id, name, avatar)
+        room.rules = rules_digest(rules) if rules else b""
+        room.manners.conduct = Conduct(mute_first=mute_first, slow_ms=0)
         return room
+
+    # -- where the log is
 
     def log_ready(self, address: bytes, incarnation: bytes, now_ms: int) -> None:
         """The log exists, with the fence and keys of :attr:`log_epoch`. Again, at another node, to move the room."""
         first = self.log is None
-        self._begin_log(LogStart(address, incarnation, 0, b""))
-        self._forget_after = 0
+        self._recheck.update(self._inboxes)
+        self._begin_log(LogStart(address, incarnation, 0, log_start(incarnation)))
+        self._unopened.clear()
+        self._asked_at.clear()
+        self._leaving_log = False
         epoch = self.log_epoch
-        self._outputs += [
-            UseLog(address, incarnation, 0),
-            UseKeys(epoch.number, epoch.send_key, epoch.read_key),
-        ]
+        self._outputs += [UseLog(address, incarnation, 0), UseKeys(epoch.number, epoch.send_key, epoch.read_key)]
         if not first:
             self._tell_moved()
+        if self._landed is not None:  # what it was to be read back from is gone; nothing of before comes any more
+            self._landed_at = 0
+            self._read_past_change(now_ms)
         if self._change is not None:
             self._offer_change()
         self._change_next(now_ms)
+        if not first:
+            self._remark(Seen(), now_ms)
         self._pump(now_ms)
 
     def _tell_moved(self) -> None:
         assert self.log is not None
-        for guest in self._guests.values():
-            answer = seal_answer(Moved(guest.attempt, self.log), guest.reply_secret, self.draw)
-            self._control(guest.replies, answer)
+        for member, guest in self._guests.items():
+            self._tell_alone(member, Moved(guest.attempt, self.log))
 
-    def _control(self, addresses: tuple[bytes, ...], cells: tuple[bytes, ...]) -> None:
-        self._offer_control(_Control(addresses, cells))
+    def _tell_alone(self, member: bytes, answer: Answer) -> None:
+        guest = self._guests[member]
+        self._control(guest.replies, seal_answer(answer, guest.reply_secret, self.draw))
 
-    def _offer_control(self, control: _Control) -> None:
-        control.next_ms = 0
-        token = self._next_token()
-        self._controls[token] = control
-        self._outputs.append(AppendControl(token, control.addresses, control.cells))
+    def _log_restarted(self, now_ms: int) -> None:
+        self._leave_log()
 
-    @property
-    def settled(self) -> bool:
-        """Whether no commit is on its way."""
-        return self._change is None
+    def _other_log(self, sender: Member, now_ms: int) -> None:
+        # The node shows the two of us different logs, or this member says so without cause: once for each of them.
+        guest = self._guests.get(sender.id)
+        if guest is not None and guest.attempt not in self._moved_for:
+            self._moved_for.add(guest.attempt)
+            self._leave_log()
 
-    @property
-    def log_epoch(self) -> EpochKey:
-        """The fence and keys that a log has to be created with now: a commit on its way begins its epoch there."""
-        previous = self.schedule.previous
-        return previous if self._change is not None and previous is not None else self.schedule.current
+    def _leave_log(self) -> None:
+        if not self._leaving_log:
+            self._leaving_log = True
+            self._outputs.append(OpenLog())
 
     # -- who is in
 
+    def expects(self, attempt: bytes) -> bool:
+        """Whether a Hello with this attempt comes from somebody who is in, or was being let in."""
+        waiting = [*self._waiting, *(self._change.hellos if self._change is not None else ())]
+        return self._member_of_attempt(attempt) is not None or any(each.attempt == attempt for each in waiting)
+
     def admit(self, hello: Hello, now_ms: int) -> None:
-        """Let somebody in. Raises RefusedError when the room is full, MalformedError for a bad key package."""
+        """Let somebody in. RefusedError: ``full``, ``rules`` (not accepted, or others), ``facilitators`` (a second one
+        is needed); MalformedError for a bad key package."""
         member_of_key_package(hello.key_package)
-        seats = len(self._roster) + len(self._waiting) + (self._change is not None and self._change.hello is not None)
         again = self._member_of_attempt(hello.attempt)
-        if seats >= limits.ROOM_MEMBERS_MAX and again is None:
-            raise RefusedError("full", "the room is full", hint="Decline as busy, or open a second room.")
+        if not self.expects(hello.attempt):
+            self._check_admission(hello)
         if again is not None:
+            self._rank_again(again, hello.attempt)
             self._leaving_members.append(again)
+        if not self._waiting:
+            self._batch_due_ms = now_ms + limits.ROOM_BATCH_MS
         self._waiting = [each for each in self._waiting if each.attempt != hello.attempt] + [hello]
         self._change_next(now_ms)
+
+    def _check_admission(self, hello: Hello) -> None:
+        if self.rules and hello.accepted != self.rules:
+            raise RefusedError(
+                "rules",
+                "they have not accepted this room's rules, or an older text of them",
+                hint="Answer them that they knock again, or decline.",
+            )
+        change = self._change or self._landed
+        coming = len(self._waiting) + (0 if change is None else self._not_yet_in(change.hellos))
+        seats = len(self._roster) + coming
+        if seats >= limits.ROOM_MEMBERS_MAX:
+            raise RefusedError("full", "the room is full", hint="Decline as busy, or open a second room.")
+        if seats >= limits.ONE_FACILITATOR_SEATS_MAX and not self._helpers_here():
+            raise RefusedError(
+                "facilitators",
+                f"above {limits.ONE_FACILITATOR_SEATS_MAX} people a room needs two facilitators",
+                hint="Name somebody who is here, /cofacilitate NAME, or answer busy.",
+            )
+
+    def _not_yet_in(self, hellos: Sequence[Hello]) -> int:
+        return sum(member_of_key_package(each.key_package) not in self._roster for each in hellos)
+
+    def _helpers_here(self) -> bool:
+        return any(member.id in self.manners.helpers for member in self._roster)
 
     def _member_of_attempt(self, attempt: bytes) -> bytes | None:
         return next((member for member, guest in self._guests.items() if guest.attempt == attempt), None)
 
+    def _rank_again(self, member: bytes, attempt: bytes) -> None:
+        conduct = self._conduct
+        self._ranks[attempt] = _Rank(
+            member, member in conduct.voices, member in conduct.muted, member in conduct.helpers
+        )
+        # Once is a lost Welcome or a bad day; twice in one log, and it may be the log.
+        self._came_back[attempt] = self._came_back.get(attempt, 0) + 1
+        if self._came_back[attempt] == 2 and attempt not in self._moved_for:
+            self._moved_for.add(attempt)
+            self._leave_log()
+
+    def _let_in(self, hellos: Sequence[Hello], mls_welcome: bytes, start: LogStart, now_ms: int) -> None:
+        assert self.signer is not None
+        me = self.people[self.me.id]
+        for hello in hellos:
+            welcome = make_welcome(
+                hello,
+                key=self.signer.key,
+                group=self.group,
+                epoch=self.schedule.current,
+                mls_welcome=mls_welcome,
+                chain=self.signer.nonce,
+                name=me.name,
+                avatar=me.avatar,
+                log=start,
+            )
+            member = member_of_key_package(hello.key_package).id
+            self._guests[member] = _Guest(hello.attempt, hello.reply_secret, hello.replies)
+            self._control(hello.replies, seal_answer(welcome_answer(hello, welcome), hello.reply_secret, self.draw))
+            rank = self._ranks.pop(hello.attempt, None)
+            if rank is not None:
+                self._same_rank(rank, member)
+            name = clean(hello.name) if hello.name else "someone"
+            self._meet(Person(member, name, hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")))
+
+    def _same_rank(self, rank: _Rank, member: bytes) -> None:
+        conduct = self._conduct
+
+        def renewed(ids: tuple[bytes, ...], held: bool) -> tuple[bytes, ...]:
+            return tuple(each for each in ids if each != rank.id) + ((member,) if held else ())
+
+        self.manners.conduct = Conduct(
+            conduct.mute_first,
+            conduct.slow_ms,
+            renewed(conduct.voices, rank.voice),
+            renewed(conduct.muted, rank.muted),
+            renewed(conduct.helpers, rank.helper),
+        )
+
+    def _let_go(self, member: bytes, now_ms: int) -> None:
+        guest = self._guests.get(member)
+        back = guest is not None and guest.attempt in self._ranks
+        person = self.people.pop(member, None)
+        for gone in [each for each in self._inboxes if each.id == member]:
+            del self._inboxes[gone]
+        if person is not None and back:
+            self._hold_gone(member, person, now_ms)
+        elif person is not None:
+            self._emit(events.Left(member, person.name, "removed"))
+        if guest is not None and not back:
+            self._tell_alone(member, Removed(guest.attempt))
+        self._guests.pop(member, None)
+
+    def _tell_people(self, now_ms: int) -> None:
+        here = {each.id for each in self._roster}
+        self._say_conduct(
+            now_ms, **{name: tuple(each for each in getattr(self._conduct, name) if each in here) for name in _LISTS}
+        )
+        self._enqueue(Roster(tuple(self.people.values())), now_ms, told=False)
+        self._pump(now_ms)
+        if len(here) > limits.ONE_FACILITATOR_SEATS_MAX and not self._helpers_here():
+            self._emit(events.SecondFacilitatorGone(len(here)))
+
     def remove(self, member: bytes, now_ms: int) -> None:
         """Take somebody out: from the next epoch on they can neither read nor write."""
-        if member == self.me.id or all(each.id != member for each in self._roster):
-            raise UsageError("nobody of that id is here")
+        self._check_here(member, not_me=True)
         self._leaving_members.append(member)
         self._change_next(now_ms)
 
+    def _check_here(self, member: bytes, *, not_me: bool = False) -> None:
+        if (not_me and member == self.me.id) or all(each.id != member for each in self._roster):
+            raise UsageError("nobody of that id is here")
+
     def hand_over(self, member: bytes, now_ms: int) -> None:
         """Name who opens the next group. The room itself stays this host's until it closes."""
-        if all(each.id != member for each in self._roster):
-            raise UsageError("nobody of that id is here")
+        self._check_here(member)
         self._enqueue(Handover(member), now_ms, told=False)
+        self._pump(now_ms)
+
+    def succeed(self, card: bytes, now_ms: int) -> None:
+        """Say whose card opens the next room for this listing; then :meth:`leave`."""
+        self._enqueue(Succession(card), now_ms, told=False)
         self._pump(now_ms)
 
     def _depart(self, member: Member, why: str, now_ms: int) -> None:
@@ -183,146 +308,118 @@ class HostRoom(Room):
         self._leaving_members.append(member.id)
         self._change_next(now_ms)
 
-    # -- one commit at a time
+    # -- manners
 
-    def _change_next(self, now_ms: int) -> None:
-        # The log before the last commit must be read first: only one old epoch is kept.
-        if self._change is not None or self._forget_after or self.closed or self.log is None:
-            return
-        while self._leaving_members:
-            gone = self._leaving_members.pop(0)
-            members = [each for each in self._roster if each.id == gone]
-            if members:
-                ended = self.schedule.current
-                self._begin_change(self.group.remove(members).commit, ended, now_ms, removed=gone)
-                return
-        while self._waiting:
-            hello = self._waiting.pop(0)
-            ended = self.schedule.current
-            try:
-                made = self.group.add([hello.key_package])
-            except RemoteError:
+    @property
+    def _conduct(self) -> Conduct:
+        assert self.manners.conduct is not None
+        return self.manners.conduct
+
+    def _say_conduct(self, now_ms: int, **changes: Any) -> None:
+        conduct = self._conduct
+        fields = {name: getattr(conduct, name) for name in ("mute_first", "slow_ms", *_LISTS)} | changes
+        new = Conduct(**fields)
+        self._take_conduct(new)
+        self._enqueue(new, now_ms, told=False)
+        self._pump(now_ms)
+
+    def mute(self, member: bytes, now_ms: int) -> None:
+        """From here on what they say is not shown to anybody, and their client says so to them."""
+        self._check_here(member, not_me=True)
+        conduct = self._conduct
+        voices = tuple(each for each in conduct.voices if each != member)
+        self._say_conduct(now_ms, voices=voices, muted=_with(conduct.muted, member))
+
+    def unmute(self, member: bytes, now_ms: int) -> None:
+        """They may speak, for the first time or again."""
+        self._check_here(member)
+        conduct = self._conduct
+        muted = tuple(each for each in conduct.muted if each != member)
+        self._say_conduct(now_ms, voices=_with(conduct.voices, member), muted=muted)
+
+    def mute_first(self, on: bool, now_ms: int) -> None:
+        """Whether those who come in from now on listen until they are unmuted. Those who are in keep their voice."""
+        conduct = self._conduct
+        voices = [each.id for each in self._roster if self.manners.voice(each.id, self.host.id)]
+        self._say_conduct(now_ms, mute_first=on, voices=tuple(voices) if on else conduct.voices)
+
+    def slow(self, ms: int, now_ms: int) -> None:
+        """So long between two texts of one member; 0 ends it."""
+        if not 0 <= ms <= limits.SLOW_MODE_MAX_MS:
+            raise UsageError("slow mode is from 0 to 3600 s")
+        self._say_conduct(now_ms, slow_ms=ms)
+
+    def co_facilitate(self, member: bytes, on: bool, now_ms: int) -> None:
+        """Whether this member facilitates too: may have people muted, unmuted and removed."""
+        self._check_here(member, not_me=True)
+        conduct = self._conduct
+        rest = tuple(each for each in conduct.helpers if each != member)
+        self._say_conduct(now_ms, helpers=(*rest, member) if on else rest)
+
+    # -- words with one member
+
+    def invite(self, member: bytes, now_ms: int) -> bytes:
+        """Ask somebody for a word in private: the attempt id with which they say Hello after a yes."""
+        self._check_here(member, not_me=True)
+        aside = self.draw(16)
+        self._asked[aside] = member
+        self._tell_alone(member, Invited(self._guests[member].attempt, aside))
+        return aside
+
+    def _take_whisper(self, sender: Member, whisper: Whisper, now_ms: int) -> None:
+        guest = self._guests.get(sender.id)
+        try:
+            word = None if guest is None else open_whisper(whisper, guest.reply_secret)
+        except RemoteError:
+            word = None
+        match word:
+            case Replies(addresses=addresses) if guest is not None:
+                self._readdress(guest.replies, addresses)
+                guest.replies = addresses
+            case Consent(aside=aside, yes=yes) if self._asked.get(aside) == sender.id:
+                del self._asked[aside]
+                self._emit(events.AsideAnswered(aside, sender.id, self.name_of(sender.id), yes))
+            case Plea(verb=verb, member=member) if sender.id in self.manners.helpers:
+                self._do_for(sender, verb, member, now_ms)
+            case _:
                 self.statistics.refused += 1
-                continue
-            self._begin_change(made.commit, ended, now_ms, hello=hello, mls_welcome=made.welcome)
+
+    def _do_for(self, sender: Member, verb: str, member: bytes, now_ms: int) -> None:
+        target = self.name_of(member)
+        if member == self.me.id or member in self.manners.helpers or all(each.id != member for each in self._roster):
+            self.statistics.refused += 1
             return
-
-    def _begin_change(
-        self,
-        commit: bytes,
-        ended: EpochKey,
-        now_ms: int,
-        *,
-        hello: Hello | None = None,
-        mls_welcome: bytes = b"",
-        removed: bytes = b"",
-    ) -> None:
-        cells = self._commit_cells(commit, 0, LABEL, ended)
-        self._advance(now_ms)
-        self._change = _Change(cells, ended.number, hello, mls_welcome, removed)
-        self._offer_change()
-
-    def _offer_change(self) -> None:
-        change, epoch = self._change, self.schedule.current
-        assert change is not None
-        change.token = self._next_token()
-        self._outputs.append(AppendCommit(change.token, change.cells, change.ended, epoch.send_key, epoch.read_key))
-
-    def receipted(self, token: int, node: str, incarnation: bytes, seq: int, now_ms: int) -> None:
-        if self._change is not None and token == self._change.token:
-            self._change_landed(seq, now_ms)
-        self._controls.pop(token, None)
-        super().receipted(token, node, incarnation, seq, now_ms)
-
-    def append_failed(self, token: int, code: str, why: str, now_ms: int) -> None:
-        if self._change is not None and token == self._change.token:
-            self._change.token = 0
-            self._change.tries += 1
-            self._change.next_ms = now_ms + retry_pause(self._change.tries)
-        control = self._controls.get(token)
-        if control is not None:
-            self._control_failed(token, control, code, now_ms)
-        super().append_failed(token, code, why, now_ms)
-
-    def _control_failed(self, token: int, control: _Control, code: str, now_ms: int) -> None:
-        control.tries += 1
-        control.next_ms = now_ms + retry_pause(control.tries)
-        if code in FINAL_REFUSALS or control.tries > _CONTROL_TRIES:
-            del self._controls[token]  # a member who needs it says Hello again
-
-    def _change_landed(self, seq: int, now_ms: int) -> None:
-        change, self._change = self._change, None
-        assert change is not None and self.log is not None
-        before = self._roster
-        self._roster = self.group.roster()
-        self._forget_after = seq
-        self._outputs.append(self._use_keys())
-        if change.hello is not None:
-            newcomer = next(each for each in self._roster if each not in before)
-            self._let_in(newcomer, change.hello, change.mls_welcome, seq, now_ms)
-        if change.removed:
-            self._let_go(change.removed)
-        if self.after >= seq:
-            self._read_past_change(now_ms)
-
-    def _let_in(self, member: Member, hello: Hello, mls_welcome: bytes, seq: int, now_ms: int) -> None:
-        assert self.log is not None and self.signer is not None
-        me = self.people[self.me.id]
-        welcome = make_welcome(
-            hello,
-            key=self.signer.key,
-            group=self.group,
-            epoch=self.schedule.current,
-            mls_welcome=mls_welcome,
-            chain=self.signer.nonce,
-            name=me.name,
-            avatar=me.avatar,
-            log=LogStart(self.log.address, self.log.incarnation, seq, b""),
-        )
-        self._guests[member.id] = _Guest(hello.attempt, hello.reply_secret, hello.replies)
-        answer = seal_answer(welcome_answer(hello, welcome), hello.reply_secret, self.draw)
-        self._control(hello.replies, answer)
-        name = clean(hello.name) if hello.name else "someone"
-        self._meet(Person(member.id, name, hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")))
-        self._enqueue(Roster(tuple(self.people.values())), now_ms, told=False)
-
-    def _let_go(self, member: bytes) -> None:
-        guest = self._guests.pop(member, None)
-        name = self.name_of(member)
-        if self.people.pop(member, None) is not None:
-            self._emit(events.Left(member, name, "removed"))
-        for gone in [each for each in self._inboxes if each.id == member]:
-            del self._inboxes[gone]
-        if guest is not None:
-            self._control(guest.replies, seal_answer(Removed(guest.attempt), guest.reply_secret, self.draw))
-
-    def _read_past_change(self, now_ms: int) -> None:
-        self._forget_after = 0
-        self._forget_previous()
-        self._change_next(now_ms)
-
-    def _read_one(self, seq: int, cell: bytes, now_ms: int) -> None:
-        super()._read_one(seq, cell, now_ms)
-        if self._forget_after and seq >= self._forget_after:
-            self._read_past_change(now_ms)
-
-    def _own_came_back(self, bundle: Bundle, seq: int, now_ms: int) -> None:
-        change = self._change
-        if bundle.kind is Kind.COMMIT and change is not None and bundle.epoch == change.ended:
-            self._change_landed(seq, now_ms)
-        super()._own_came_back(bundle, seq, now_ms)
-
-    def _take_commit(self, bundle: Bundle, now_ms: int) -> None:
-        # Nobody else commits here, and one's own are known by their id.
-        self.statistics.refused += 1
-
-    def _not_opened_at(self, seq: int, now_ms: int) -> None:
-        self._remark(Undecryptable((seq,)), now_ms)
+        {"mute": self.mute, "unmute": self.unmute, "remove": self.remove}[verb](member, now_ms)
+        self._emit(events.Facilitated(sender.id, self.name_of(sender.id), verb, target))
 
     # -- being there
 
-    def _ready_to_send(self) -> bool:
-        return super()._ready_to_send() and self._change is None
+    def _take_message(self, *arguments: Any) -> None:
+        self._epoch_messages += 1
+        super()._take_message(*arguments)
+
+    def _not_opened_at(self, seq: int, now_ms: int) -> None:
+        self._unopened.append(seq)
+
+    def _batch_read(self, now_ms: int) -> None:
+        self._ask_again(now_ms)
+
+    def _ask_again(self, now_ms: int) -> None:
+        """What did not open is not delivered: whoever said it is asked to seal it anew, at most once a second."""
+        if not self._unopened or now_ms < self._ask_due_ms:
+            return
+        self._ask_due_ms = now_ms + limits.SEEN_HOST_MS
+        for start in range(0, len(self._unopened), _PLACES_MAX):
+            places = tuple(self._unopened[start : start + _PLACES_MAX])
+            self._asked_at[self._enqueue(Undecryptable(places), now_ms, told=False).counter] = places[0]
+        self._unopened.clear()
+
+    def _vouched(self) -> tuple[int, bytes]:
+        # Nobody may take for delivered what has not been asked for yet.
+        entries = self.outbox.entries
+        self._asked_at = {n: place for n, place in self._asked_at.items() if n in entries and not entries[n].seq}
+        seq = min([*self._unopened, *self._asked_at.values()], default=self.heads.seq + 1) - 1
+        return seq, (self.heads.at(seq) or self.heads.head)[:HEAD_SIZE]
 
     def _spoke(self, now_ms: int) -> None:
         super()._spoke(now_ms)
@@ -332,65 +429,46 @@ class HostRoom(Room):
         return limits.SEEN_HOST_MS
 
     def tick(self, now_ms: int) -> None:
-        change = self._change
-        if change is not None and not change.token and now_ms >= change.next_ms:
-            self._offer_change()
-        for token, control in list(self._controls.items()):
-            if control.next_ms and now_ms >= control.next_ms:
-                del self._controls[token]
-                self._offer_control(control)
+        self._ask_again(now_ms)
         super().tick(now_ms)
-        if not self.closed and now_ms >= self._spoke_ms + limits.HEARTBEAT_MS:
+        if not self.closed and now_ms >= self._spoke_ms + self.heartbeat_ms:
             self._remark(Heartbeat(self.epoch, self.schedule.current.digest), now_ms)
 
     def _timers(self) -> list[int | None]:
         due = super()._timers()
         if self._ready_to_send():
-            due.append(self._spoke_ms + limits.HEARTBEAT_MS)
-        if self._change is not None and not self._change.token:
-            due.append(self._change.next_ms)
-        due += [control.next_ms for control in self._controls.values() if control.next_ms]
+            due.append(self._spoke_ms + self.heartbeat_ms)
+            due.append(self._ask_due_ms if self._unopened else None)
         return due
 
     # -- keeping
 
     def _fields(self) -> dict[str, Any]:
-        fields = super()._fields()
-        fields |= {
-            "waiting": [pack(each) for each in self._waiting],
-            "goers": list(self._leaving_members),
-            "guests": [
-                [member, guest.attempt, guest.reply_secret, list(guest.replies)]
-                for member, guest in self._guests.items()
-            ],
-            "forget": self._forget_after,
-            "controls": [[list(each.addresses), list(each.cells)] for each in self._controls.values()],
+        guests = [
+            [member, guest.attempt, guest.reply_secret, list(guest.replies)] for member, guest in self._guests.items()
+        ]
+        ranks = [[attempt, each.id, each.voice, each.muted, each.helper] for attempt, each in self._ranks.items()]
+        return super()._fields() | {
+            "guests": guests,
+            "rules": self.rules,
+            "ranks": ranks,
+            "asked": [[aside, member] for aside, member in self._asked.items()],
+            "movedfor": sorted(self._moved_for),
+            "back": [[attempt, count] for attempt, count in self._came_back.items()],
         }
-        change = self._change
-        if change is not None:
-            fields["change"] = [list(change.cells), change.ended, change.mls_welcome, change.removed]
-            if change.hello is not None:
-                fields["newcomer"] = pack(change.hello)
-        return fields
 
     def _restore(self, fields: dict[str, Any], now_ms: int) -> None:
-        self._waiting = [unpack(Hello, each) for each in fields["waiting"]]
-        self._leaving_members = list(fields["goers"])
         for member, attempt, secret, replies in fields["guests"]:
             self._guests[member] = _Guest(attempt, secret, tuple(replies))
-        self._forget_after = fields["forget"]
-        if "change" in fields:
-            cells, ended, mls_welcome, removed = fields["change"]
-            hello = unpack(Hello, fields["newcomer"]) if "newcomer" in fields else None
-            self._change = _Change(tuple(cells), ended, hello, mls_welcome, removed)
-            # The roster of before the commit: what it changed is told when it lands.
-            self._roster = tuple(each for each in self._roster if hello is None or not _is_newcomer(each, hello))
+        self.rules = fields["rules"]
+        self._ranks = {attempt: _Rank(*rest) for attempt, *rest in fields["ranks"]}
+        self._asked = dict(fields["asked"])
+        self._moved_for, self._came_back = set(fields["movedfor"]), dict(fields["back"])
         super()._restore(fields, now_ms)
-        for addresses, control in fields["controls"]:
-            self._control(tuple(addresses), tuple(control))
-        if self._change is not None:
-            self._offer_change()
 
 
-def _is_newcomer(member: Member, hello: Hello) -> bool:
-    return member == member_of_key_package(hello.key_package)
+_LISTS = ("voices", "muted", "helpers")
+
+
+def _with(ids: tuple[bytes, ...], member: bytes) -> tuple[bytes, ...]:
+    return ids if member in ids else (*ids, member)
