@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,21 @@ from pathlib import Path
 import trio
 
 from warmline.client.card import door_key
+from warmline.client.door_policy import DoorGate, DoorRules, Person
 from warmline.client.identity import Identity, IdentityFiles
 from warmline.client.line import Line
+from warmline.client.people_file import PeopleFile
 from warmline.client.programme import Programme
 from warmline.client.rooms import HostedRoom, host_room
+from warmline.client.rota_files import RotaFiles
+from warmline.client.rota_watch import RotaWatch
 from warmline.client.session import Conversation, Persona
 from warmline.client.session_doors import ContactKey, DoorKeeper, Knocking, OwnDoor, keep_doors
-from warmline_protocol.errors import ConfigError, UsageError, WarmlineError
+from warmline_protocol.errors import ConfigError, UnreachableError, UsageError, WarmlineError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.listing import ROOM, Listing
+from warmline_protocol.session.known import WORD_SIZE
+from warmline_protocol.session.offers import introduce, seal_at_door
 
 log = logging.getLogger("warmline.client")
 
@@ -29,6 +35,8 @@ RENEW_EVERY = 6 * 3600.0
 RETRY = 300.0
 GOODBYE_WITHIN = 10.0
 """Seconds that closing the rooms may take."""
+INTRODUCED_MS = 2 * 3_600_000
+"""How long a colleague expects somebody who was sent to them."""
 DOORS_WITHIN = 5.0
 """Seconds that doors may take before the supporter is told how many there are; the others come when they can."""
 
@@ -56,8 +64,15 @@ class Duty:
         nursery: trio.Nursery,
     ) -> None:
         self.keeper = keeper
+        self.gate = keeper.gate
         self.name = card.name
+        self.card_id = identity.card_id
+        self.says_open = any(door.open for door in card.doors)
+        """Whether the card says that strangers may knock."""
         self.knocks: trio.MemoryReceiveChannel[Knocking] = keeper.knocks
+        self.rotas = RotaWatch(line, identity.card_id)
+        self._tell_sent, self.sent = trio.open_memory_channel[Person](64)
+        """Tells whom colleagues have introduced."""
         self._line = line
         self._key = identity.key
         self._me = Persona(card.name, card.avatar)
@@ -73,6 +88,46 @@ class Duty:
         """The title of the group that a knock is for; empty for one to one."""
         found = self._listings.get(listing)
         return found.title if found else ""
+
+    def give_word(self, name: str) -> bytes:
+        """A word by which somebody will be known at the door from now on, as ``name``."""
+        word = self._line.client.rng.bytes(WORD_SIZE)
+        self.gate.know(word, name)
+        return word
+
+    async def introduce(self, name: str) -> tuple[Card, bytes, bytes]:
+        """Tell a colleague of a desk that somebody will come; their card, its record id, and the word to knock with.
+
+        :class:`UsageError` where no colleague is called so, UnreachableError where none of their doors takes it.
+        """
+        record, card, desk = self.rotas.colleague(name)
+        client = self._line.client
+        word = client.rng.bytes(WORD_SIZE)
+        said = introduce(self._key, desk, record.id, word, client.clock.utc_ms() + INTRODUCED_MS)
+        cell = await client.run_blocking(partial(seal_at_door, said, card.contact.public))
+        for door in card.doors:
+            with trio.move_on_after(client.settings.create):
+                try:
+                    async with client.paths.path("door", door.node) as path, client.queues_over(path) as queues:
+                        await queues.append(door.door, [cell])
+                        return card, record.id, word
+                except WarmlineError as error:
+                    log.info("a colleague's door is out of reach: %s", error)
+        raise UnreachableError(f"{card.name}'s doors are out of reach", hint="Try again, or ask somebody else.")
+
+    async def hear_introductions(self) -> None:
+        """Believe colleagues who send somebody, once the rotas are known; the rest is nothing."""
+        await self.rotas.wait_known()
+        async for said in self.keeper.introductions:
+            found = self.rotas.introducer(said)
+            if found is None:
+                self.keeper.unreadable += 1
+                continue
+            desk, colleague = found
+            until = min(said.until_ms, self._line.client.clock.utc_ms() + INTRODUCED_MS)
+            self.gate.know(said.word, f"sent by {colleague}"[:64], until_ms=until, desk=desk)
+            with suppress(trio.WouldBlock):
+                self._tell_sent.send_nowait(self.gate.book.people[-1])
 
     async def let_in(self, knock: Knocking) -> LetIn:
         """Open a conversation with them, or admit them to the room that they knocked for, opening it first."""
@@ -116,8 +171,11 @@ class Duty:
 
 
 @asynccontextmanager
-async def open_duty(line: Line, folder: Path, passphrase: str, *, seats: int) -> AsyncIterator[Duty]:
-    """Keep the doors on the card for the length of the block.
+async def open_duty(
+    line: Line, folder: Path, passphrase: str, *, seats: int, rules: DoorRules | None = None
+) -> AsyncIterator[Duty]:
+    """Keep the doors on the card for the length of the block. ``rules`` say whom they let through; ``seats`` counts
+    where there are none.
 
     Raises ConfigError without a card, PassphraseError for the wrong passphrase, UnreachableError when no door's node
     can be reached.
@@ -132,17 +190,25 @@ async def open_duty(line: Line, folder: Path, passphrase: str, *, seats: int) ->
     programme = Programme(folder, identity, client.clock)
     doors = [OwnDoor(door.node, door_key(identity, door.node.peer_id), door.open) for door in card.doors]
     me = Persona(card.name, card.avatar)
+    people = PeopleFile(folder, identity, client.rng)
+    gate = DoorGate(rules or DoorRules(at_once=seats), client.clock, await client.run_blocking(people.load))
     async with keep_doors(
-        client, doors, partial(_contact_keys, identity), key=identity.key, me=me, max_sessions=seats
+        client, doors, partial(_contact_keys, identity), key=identity.key, me=me, gate=gate
     ) as keeper:
         listings = await client.run_blocking(partial(programme.listings, card.doors[0]))
+        gate.own_room = listings.__contains__
         await _doors_open(keeper, len(doors))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_renew_forever, line, programme, card)
+            desks = RotaFiles(folder, identity, client.clock)
+            nursery.start_soon(_renew_forever, line, programme, desks, card)
+            nursery.start_soon(_keep_people, line, gate, people)
             duty = Duty(line, identity, card, keeper, listings, nursery)
+            nursery.start_soon(duty.rotas.run)
+            nursery.start_soon(duty.hear_introductions)
             yield duty
             await duty.close_rooms()
             nursery.cancel_scope.cancel()
+    await client.run_blocking(partial(people.save, gate.book))
 
 
 async def _doors_open(keeper: DoorKeeper, wanted: int) -> None:
@@ -151,21 +217,39 @@ async def _doors_open(keeper: DoorKeeper, wanted: int) -> None:
         await keeper.wait_doors_up(wanted)
 
 
+async def _keep_people(line: Line, gate: DoorGate, people: PeopleFile) -> None:
+    """Write the door's memory down whenever it changed."""
+    changed = trio.Event()
+
+    def note() -> None:
+        changed.set()
+
+    gate.changed = note
+    while True:
+        await changed.wait()
+        changed = trio.Event()
+        try:
+            await line.client.run_blocking(partial(people.save, gate.book))
+        except WarmlineError as error:
+            log.warning("whom you know and blocked could not be saved: %s (%s)", error, error.hint)
+
+
 def _contact_keys(identity: Identity) -> list[ContactKey]:
     return [ContactKey(secret.sealing_key(), secret.not_after) for secret in identity.contacts]
 
 
-async def _renew_forever(line: Line, programme: Programme, card: Card) -> None:
-    """Sign the published groups anew, well before their 48 hours are over."""
+async def _renew_forever(line: Line, programme: Programme, desks: RotaFiles, card: Card) -> None:
+    """Sign the published groups and desks anew, well before their time is over."""
     renewed = True
     while True:
         await trio.sleep((RENEW_EVERY if renewed else RETRY) * line.client.rng.uniform(0.8, 1.0))
-        renewed = await _renew(line, programme, card)
+        renewed = await _renew(line, programme, desks, card)
 
 
-async def _renew(line: Line, programme: Programme, card: Card) -> bool:
+async def _renew(line: Line, programme: Programme, desks: RotaFiles, card: Card) -> bool:
     try:
         records = await line.client.run_blocking(partial(programme.records, card.doors[0]))
+        records += await line.client.run_blocking(desks.records)
         if records:
             await line.finder.publish(records)
     except WarmlineError as error:
