@@ -1,6 +1,6 @@
 """What a supporter on duty can say about their own door: who may knock, when to rest, whom they know, whom they send.
 
-``/door open|known|desk``, ``/pause``, ``/rest MINUTES``, ``/ready``, ``/know NAME``, ``/forget NAME``,
+``/door open|known|desk``, ``/pause``, ``/rest MINUTES``, ``/ready``, ``/forget NAME``,
 ``/introduce COLLEAGUE``. Programs write the same: ``{"do": "door", "text": "known"}``.
 """
 
@@ -44,8 +44,6 @@ class Verbs:
             case "ready":
                 self._gate.rest_over()
                 self._face.note("Your door takes people again.", "2", event="ready")
-            case "know":
-                await self._know(about)
             case "forget":
                 self._forget(about)
             case "introduce":
@@ -81,15 +79,6 @@ class Verbs:
         self._face.note(
             f"Your door says busy for {minutes} min, or until /ready.", "2", event="resting", minutes=int(minutes)
         )
-
-    async def _know(self, name: str) -> None:
-        """Give the person in front a word, so that they can find this door again."""
-        place = self._front()
-        name = name or place.name
-        word = spoken(self._duty.give_word(name))
-        text = f"If you would like to find me again: warmline talk --with {self._duty.card_id.hex()} --word {word}"
-        await self._say(place, text)
-        self._face.note(f"They are known as {name} from now on.", "2", event="known", name=name)
 
     def _forget(self, name: str) -> None:
         if not self._gate.forget(name):

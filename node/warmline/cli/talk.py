@@ -351,7 +351,7 @@ async def choose(line: Line, wanted: Any, card: str, as_json: bool) -> Supporter
     from warmline_protocol.errors import UsageError
 
     collection, _ = await line.finder.collect(wanted)
-    found = collection.supporters(wanted, line.client.clock.utc_ms())
+    found = collection.supporters(wanted, line.client.clock.utc_ms(), closed=bool(card))
     if card:
         found = [one for one in found if card in (one.card.name, one.record.id.hex()) or _begins(one, card)]
     if not found:

@@ -145,12 +145,13 @@ class DoorGate:
         self._keep(people=left)
         return count
 
-    def block(self, attempt: bytes) -> None:
-        """This contact is over: neither this attempt nor the word it was made with opens the door again."""
+    def block(self, attempt: bytes, word: bytes = b"") -> None:
+        """This contact is over: neither this attempt nor the word it was made with, nor the ``word`` that was agreed
+        on since, opens the door again."""
         person = self.person(attempt)
-        words = [attempt] if person is None else [attempt, person.word]
+        words = [each for each in (attempt, word, person.word if person else b"") if each]
         blocked = _newest([*(each for each in self.book.blocked if each not in words), *words], 2 * PEOPLE_MAX)
-        self._keep(blocked=blocked, people=tuple(each for each in self.book.people if each is not person))
+        self._keep(blocked=blocked, people=tuple(each for each in self.book.people if each.word not in words))
 
     def began(self) -> None:
         """A conversation with a seeker begins."""

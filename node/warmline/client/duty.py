@@ -89,12 +89,6 @@ class Duty:
         found = self._listings.get(listing)
         return found.title if found else ""
 
-    def give_word(self, name: str) -> bytes:
-        """A word by which somebody will be known at the door from now on, as ``name``."""
-        word = self._line.client.rng.bytes(WORD_SIZE)
-        self.gate.know(word, name)
-        return word
-
     async def introduce(self, name: str) -> tuple[Card, bytes, bytes]:
         """Tell a colleague of a desk that somebody will come; their card, its record id, and the word to knock with.
 

@@ -138,11 +138,12 @@ class Collection:
                     found.append(Match(record, record.body, card, vouching, meeting))
         return sorted(found, key=lambda match: (match.meeting or Meeting(2**62, 2**62), match.record.id))
 
-    def supporters(self, wanted: Wanted, now_ms: int) -> list[Supporter]:
-        """Cards with an open door that fit, in the order of their record ids: nobody is ranked."""
+    def supporters(self, wanted: Wanted, now_ms: int, *, closed: bool = False) -> list[Supporter]:
+        """Cards with an open door that fit, in the order of their record ids: nobody is ranked. With ``closed`` those
+        too that let only people in who were given a word."""
         found = []
         for record in self.records(now_ms):
-            if isinstance(record.body, Card) and suits(record.body, wanted):
+            if isinstance(record.body, Card) and suits(record.body, wanted, closed=closed):
                 vouching, refused = self._vouching(record, now_ms)
                 if not refused:
                     found.append(Supporter(record, record.body, vouching))
@@ -226,9 +227,9 @@ def fits(listing: Listing, wanted: Wanted) -> bool:
     )
 
 
-def suits(card: Card, wanted: Wanted) -> bool:
-    """Whether a supporter lets strangers knock and fits by language, topic and age."""
-    if not any(door.open for door in card.doors):
+def suits(card: Card, wanted: Wanted, *, closed: bool = False) -> bool:
+    """Whether a supporter lets strangers knock and fits by language, topic and age; ``closed`` asks for the latter."""
+    if not closed and not any(door.open for door in card.doors):
         return False
     if wanted.age is not None and not card.age.low <= wanted.age <= card.age.high:
         return False
