@@ -33,6 +33,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 
+from warmline.net.gossip_conduct import DOUBT_SHARE, Usefulness, volume_allowance
 from warmline.net.gossip_router import SafeGossipSub
 from warmline.net.gossip_state import DeferPool, OutQueue, Remembered, TokenBucket
 from warmline_protocol import limits
@@ -112,6 +113,8 @@ class _Peer:
     def __init__(self, limits_: PubsubLimits) -> None:
         self.messages = TokenBucket(limits_.message_rate, limits_.message_burst)
         self.bytes = TokenBucket(limits_.byte_rate, limits_.byte_burst)
+        self.volume = volume_allowance()
+        self.usefulness = Usefulness()
         self.streams = 0
 
 
@@ -155,6 +158,7 @@ class SafePubsub(Pubsub):
         self.seen_messages = cast(Any, self)
         router.known = cast(Remembered, self)
         self._all_messages = TokenBucket(limits_.total_rate, limits_.total_burst)
+        self._doubtful = TokenBucket(limits_.total_rate * DOUBT_SHARE, limits_.total_burst * DOUBT_SHARE)
         self._heard: dict[ID, _Peer] = {}
         self._registering: set[ID] = set()
         self._inbound: set[INetStream] = set()
@@ -255,14 +259,27 @@ class SafePubsub(Pubsub):
             self.counts.from_graylisted += 1
             return
         mid = message_id(message)
+        promises = self.router.promises.get(peer)
+        if not (promises is not None and promises.kept(mid)) and not heard.volume.take():
+            self._reject(peer)  # no honest peer has so much to tell
+            return
         if self._seen.has(mid) or mid in self.pool or self._ignored.has(mid):
             self.counts.duplicates += 1
-        elif not heard.messages.take() or not self._all_messages.take():
+        elif not heard.messages.take() or not self._share_of(heard).take():
             self.counts.over_rate += 1
         elif self._rejected.has(mid) or len(message.data) > limits.GOSSIP_DATA_MAX or not signature_holds(message):
             self._reject(peer)
         else:
-            self._settle(mid, message.topicIDs[0], message, peer, self._verdict(message, peer))
+            verdict = self._verdict(message, peer)
+            if verdict is Verdict.ACCEPT:
+                heard.usefulness.accepted()
+            elif verdict is Verdict.IGNORE:
+                heard.usefulness.ignored()
+            self._settle(mid, message.topicIDs[0], message, peer, verdict)
+
+    def _share_of(self, heard: _Peer) -> TokenBucket:
+        """Where a peer's messages count besides its own rate."""
+        return self._doubtful if heard.usefulness.is_doubtful() else self._all_messages
 
     def _verdict(self, message: rpc_pb2.Message, peer: ID) -> Verdict:
         try:

@@ -8,6 +8,7 @@ that a stranger can make large or slow, and everything that costs per message. W
 * the message cache is keyed by our content ids; the stock one by (from, seqno), so that with any other id function
   each IHAVE is answered by an IWANT for what was seen long ago;
 * ``_emit_control_msgs`` forgets to empty its lists between peers and sends one peer's prunes to the next;
+* whom we dialled has a share of the mesh, and what no honest peer does counts (:mod:`.gossip_conduct`);
 * no sender record rides on each RPC (the stock router signs one per publish and verifies one per receipt), no peer
   exchange, no adaptive parameters, no IP bookkeeping;
 * a message is encoded once and its bytes are queued to every peer.
@@ -25,7 +26,9 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.mcache import CacheEntry, MessageCache
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.rcmgr import Direction
 
+from warmline.net.gossip_conduct import OUTBOUND, PROMISE_SECONDS, Promises, graft_allowance
 from warmline.net.gossip_state import Graylist, OutQueue, Remembered, Scorer, TokenBucket
 from warmline_protocol.codec import frame
 
@@ -73,8 +76,10 @@ class SafeGossipSub(GossipSub):
         self.scorer = Scorer(graylist)
         self.known = Remembered(0.0, 0)
         """Ids that need not be asked for; the pubsub puts its own set here."""
-        self._wanted = Remembered(seconds=3.0, most=16_384)
+        self._wanted = Remembered(seconds=PROMISE_SECONDS, most=16_384)
         self._served: dict[ID, TokenBucket] = {}
+        self._grafts: dict[ID, dict[str, TokenBucket]] = {}
+        self.promises: dict[ID, Promises] = {}
 
     # --- sending ---
 
@@ -160,8 +165,13 @@ class SafeGossipSub(GossipSub):
             return
         if not self._check_ihave_rate_limit(sender_peer_id, ihave_msg.topicID):
             return
+        promises = self.promises.setdefault(sender_peer_id, Promises())
+        if not promises.trusted(self.known.has):
+            return
         ids = [bytes(mid) for mid in ihave_msg.messageIDs[:IDS_MAX]]
         wanted = [mid for mid in ids if not self.known.has(mid) and self._wanted.add(mid)]
+        for mid in wanted:
+            promises.asked(mid)
         if wanted:
             await self.emit_iwant(wanted, sender_peer_id)
 
@@ -173,6 +183,20 @@ class SafeGossipSub(GossipSub):
             message = self.mcache.get(bytes(mid))
             if message is not None and budget.take(len(message.data) + 256):
                 self.send_rpc(sender_peer_id, rpc_pb2.RPC(publish=[message]))
+
+    async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
+        topic = graft_msg.topicID
+        allowance = self._grafts.setdefault(sender_peer_id, {}).setdefault(topic, graft_allowance())
+        if not allowance.take():
+            self.graylist.add(sender_peer_id)
+            return
+        members = self.mesh[topic]
+        full = len(members) >= self.degree_high and sender_peer_id not in members
+        if full and not self._is_outbound(sender_peer_id):
+            self._add_back_off(sender_peer_id, topic, False)
+            await self.emit_prune(topic, sender_peer_id, False, False)
+            return
+        await super().handle_graft(graft_msg, sender_peer_id)
 
     async def _do_px(self, px_peers: list[rpc_pb2.PeerInfo]) -> None:
         """A prune must not choose whom we dial."""
@@ -204,6 +228,30 @@ class SafeGossipSub(GossipSub):
                 self._add_back_off(peer, topic, False)
                 await self.emit_prune(topic, peer, False, False)
 
+    def mesh_heartbeat(self) -> Any:
+        graft, prune = super().mesh_heartbeat()
+        for peer, topics in prune.items():
+            for topic in topics:  # the stock version lets a pruned peer come back at once
+                self._add_back_off(peer, topic, False)
+        for topic, members in self.mesh.items():
+            for peer in self._missing_outbound(topic, members):
+                members.add(peer)
+                graft[peer].append(topic)
+        return graft, prune
+
+    def _missing_outbound(self, topic: str, members: set[ID]) -> list[ID]:
+        """Peers that we dialled and that the mesh still lacks to have its share of them."""
+        short = OUTBOUND - sum(map(self._is_outbound, members))
+        if short <= 0 or topic not in self._pubsub.peer_topics:
+            return []
+        others = self._get_in_topic_gossipsub_peers_from_minus(topic, 1 << 16, members, True)
+        return self.select_from_minus(short, sorted(filter(self._is_outbound, others), key=ID.to_bytes), ())
+
+    def _is_outbound(self, peer: ID) -> bool:
+        """Whether it was we who dialled: nobody can choose to be dialled."""
+        connections = self._pubsub.host.get_network().connections.get(peer, ())
+        return any(connection.direction is Direction.OUTBOUND for connection in connections)
+
     def _forget_back_offs(self) -> None:
         for topic, waiting in list(self.back_off.items()):
             for peer in list(waiting):
@@ -222,7 +270,9 @@ class SafeGossipSub(GossipSub):
         )
 
     def _select_peers_for_pruning(self, topic: str, num_to_prune: int) -> list[ID]:
-        return self.select_from_minus(num_to_prune, sorted(self.mesh[topic], key=ID.to_bytes), ())
+        members = sorted(self.mesh[topic], key=ID.to_bytes)
+        kept = self.select_from_minus(OUTBOUND, list(filter(self._is_outbound, members)), ())
+        return self.select_from_minus(num_to_prune, members, kept)
 
     def _perform_opportunistic_grafting(self, topic: str, peers_to_graft: Any) -> int:
         return 0  # the stock version regrafts by score; here there is none
