@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 @click.group(invoke_without_command=True, short_help="Talk to a peer, end-to-end encrypted.")
 @click.option("--with", "card", default="", metavar="ID", help="The beginning of a card's id, or a supporter's name.")
+@click.option("--now", is_flag=True, help="Talk to whoever has time: three people are asked at once.")
+@click.option("--age", default="18+", show_default=True, help="Your age band for --now, like 18-30 or 25+.")
 @click.option("--topic", "topics", multiple=True, help="A topic, like grief; may be repeated.")
 @click.option("--language", "languages", multiple=True, help="A language tag, like en; may be repeated.")
 @click.option("--name", default="", help="The name you go by in this conversation. Without one you are asked.")
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 def command(
     context: click.Context,
     card: str,
+    now: bool,
+    age: str,
     topics: tuple[str, ...],
     languages: tuple[str, ...],
     name: str,
@@ -80,9 +84,19 @@ def command(
         Wanted(topics, languages), card, name, line, thread, word, keep, as_json, with_closing, second_queue_after
     )
     cupboard = Cupboard(folder, passphrase_of(passphrase_fd))
+    named = card or thread or word or resume
+    if not named and not now and not as_json:
+        now = click.confirm("Talk to whoever has time now? (n: choose somebody yourself)", default=True)
+    if now and named:
+        raise click.UsageError("--now asks whoever has time; leave --with, --thread, --word and --resume out")
     import trio
 
-    trio.run(_resume if resume else _talk, known, call, cupboard)
+    if now:
+        from warmline.cli.now import now_from_call
+
+        trio.run(now_from_call, known, call, age, cupboard)
+    else:
+        trio.run(_resume if resume else _talk, known, call, cupboard)
     if not as_json:
         closing()
 

@@ -137,17 +137,27 @@ class Search(Generic[C]):
         rng: Rng,
         settings: NowSettings | None = None,
         tell: Callable[[Asking], None] = lambda asking: None,
+        key: Callable[[C], object] = id,
     ) -> None:
+        """``key`` tells whether two candidates are the same person."""
         self.asked = 0
         """How many different people were asked so far."""
         self._rotation = Rotation(tiers, rng)
         self._ring = ring
         self._settings = settings or NowSettings()
         self._tell = tell
+        self._rng = rng
+        self._key = key
+        self._no: set[object] = set()
         self._began = trio.current_time()
         self._ringing: list[Ringing] = []
         self._yes: Yes[C] | None = None
         self._moved = trio.Event()
+
+    def again(self, tiers: Sequence[Sequence[C]]) -> None:
+        """The person wants to wait: everybody may be asked once more, but for those who said no."""
+        left = [[who for who in tier if self._key(who) not in self._no] for tier in tiers]
+        self._rotation = Rotation(left, self._rng)
 
     async def run(self) -> Yes[C] | None:
         """The first who says yes; None after a minute without one, or when everybody who could be asked was.
@@ -199,6 +209,8 @@ class Search(Generic[C]):
         with trio.move_on_after(self._settings.stands if left else 0):
             answer = await ringing.answer()
         self._ringing.remove(ringing)
+        if answer == DECLINED:
+            self._no.add(self._key(turn.who))
         if answer == TAKEN and self._yes is None:
             self._yes = Yes(turn.who, ringing.attempt, ringing)
         else:

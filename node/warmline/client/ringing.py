@@ -150,12 +150,28 @@ class DoorRinger:
         self._client = client
         self._nursery = nursery
         self._asked = asked
+        self._under_way = 0
+        self._less = trio.Event()
 
     def ring(self, contact: Contact) -> DoorRinging:
         """Begin to offer."""
         ringing = DoorRinging(self._client, contact, self._asked)
-        self._nursery.start_soon(ringing.run)
+        self._under_way += 1
+        self._nursery.start_soon(self._run, ringing)
         return ringing
+
+    async def wait_quiet(self) -> None:
+        """Until every offer is over and its end was told."""
+        while self._under_way:
+            await self._less.wait()
+
+    async def _run(self, ringing: DoorRinging) -> None:
+        try:
+            await ringing.run()
+        finally:
+            self._under_way -= 1
+            less, self._less = self._less, trio.Event()
+            less.set()
 
 
 __all__ = ["Asked", "DoorRinger", "DoorRinging"]
