@@ -50,7 +50,7 @@ KAD_ADDRS_MAX: Final = 32
 KAD_ADDR_MAX: Final = 256
 """Bytes of one binary multiaddr."""
 KAD_PATHS: Final = 3
-"""Disjoint paths of one lookup: no peer is asked on two of them, so that one liar's referrals lead one astray at most."""
+"""Disjoint paths of one lookup: nobody is asked on two of them, so that what one liar names leads one astray."""
 KAD_PER_NETWORK: Final = 4
 """Peers of one open network (/16, /32 of IPv6, domain) among the k closest that a lookup asks and believes."""
 KAD_BUCKET_PER_NETWORK: Final = 2
@@ -91,11 +91,18 @@ AGE_MIN: Final = 18
 DIGEST_BUCKETS: Final = 256
 """Buckets of directory sync, by the first byte of the record id."""
 DIGEST_SIZE: Final = 16
+DIGEST_ENTRY: Final = 22
+"""Bytes of one entry in directory sync: 8 of the id, 6 of the signing time, 8 of the digest."""
+DIGEST_ENTRIES_MAX: Final = 32_768
+"""Entries in one answer: 704 KiB."""
 SUMMARY_ROW_MAX: Final = 256
 SNAPSHOT_BUCKET_MIN: Final = 32
 """Records in one body bucket of a snapshot, where there are as many."""
 SNAPSHOT_INDEX_MAX: Final = 2 << 20
 """Bytes of one shard's summary index; above it the shards split."""
+SHARD_RECORDS: Final = 4096
+"""Records of one shard at most on average, once there is more than one: half of what an index may hold."""
+SHARDS_MAX: Final = 4096
 SNAPSHOT_PART_MAX: Final = 256 * 1024
 SNAPSHOT_BODIES_MAX: Final = 72 << 20
 """Bytes of all bodies of one shard: what a node's directory holds (64 MiB), and some framing."""
@@ -284,3 +291,33 @@ TYPING_MS: Final = 6_000
 """Typing is over so long after the last key; the others stop showing it after a little longer."""
 GESTURE_MS: Final = 6_000
 """A gesture is repeated for so long, so that one lost signal does not lose it."""
+
+# --- feedback ----------------------------------------------------------------------------------------------------
+FEEDBACK_KEY_BITS: Final = 2048
+FEEDBACK_KEY_SIZE: Final = FEEDBACK_KEY_BITS // 8
+"""RSA keys that live one epoch, and the length of what they sign in bytes."""
+FEEDBACK_VOUCHERS_MAX: Final = 1000
+"""Vouchers of one supporter for one epoch."""
+FEEDBACK_PROOF_MAX: Final = 64
+"""Hashes of a proof of inclusion: twice what a million supporters need."""
+FEEDBACK_FLIP: Final = (1, 5)
+"""An answer is turned round with this chance before it leaves the device."""
+FEEDBACK_STEP: Final = 10
+"""Answers about one supporter become public in tens."""
+FEEDBACK_WINDOW_EPOCHS: Final = 13
+"""Epochs that count for an alarm, and for which an answer may wait until nine more come: a quarter of a year."""
+FEEDBACK_SATURATION: Final = 20
+"""Good answers beyond these do not make up for bad ones."""
+FEEDBACK_ALARM_SHARE: Final = (3, 10)
+FEEDBACK_ALARM_RISK: Final = (1, 100)
+"""More than this share would not talk to the person again; so sure must one be of it."""
+FEEDBACK_SLOTS: Final = 84
+"""An epoch is cut into so many: sealed ratings are released at the beginning of one, many together."""
+FEEDBACK_SLOTS_LATE: Final = 8
+"""No rating is released in the last ones, so that all arrive before the cut-off."""
+FEEDBACK_BATCH_MAX: Final = 64 << 20
+"""Bytes of one epoch's batch: 150,000 answers."""
+FEEDBACK_PAGE: Final = 256
+"""Ratings in one answer of a collector to another."""
+FEEDBACK_PAGE_BYTES: Final = 512 * 1024
+"""Bytes of a batch in one answer."""
