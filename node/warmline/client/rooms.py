@@ -2,37 +2,45 @@
 
 **The host** opens a room and lets in who knocks at its door::
 
-    async with keep_doors(...) as keeper, host_room(client, key=key, me=Persona("Ada", avatar)) as room:
+    async with keep_doors(...) as keeper, host_room(client, key=key, me=Persona("Ada", avatar), rules=rules) as room:
         async for knock in keeper.knocks:
             await room.admit(knock, keeper)
-        # room.send(text), room.events, room.people, await room.remove(member), await room.hand_over(member)
+        # room.send(text), room.events, room.people, room.listening, room.co_facilitators, room.slow_ms
+        # await room.remove(member), mute, unmute, mute_first(on), slow(ms), co_facilitate(member, on)
+        # aside = await room.invite(member): ask for a word in private; after ``AsideAnswered(yes=True)`` a Hello with
+        #     this attempt id comes to the card's door (tell the keeper: ``keeper.expect(aside, until_ms)``)
+        # await room.succeed(card): end the room and say whose card opens the next one for the same listing
 
-**A member** joins by a Hello to the listing's door, sealed to the host's card::
+**A member** joins by a Hello to the listing's door, sealed to the host's card, once the rules are accepted::
 
     contact = Contact.at_door(host_card, host_key, listing.door.node, listing.door.door)
-    async with join_room(client, contact, listing_id, me=Persona("River", avatar)) as room:
+    async with join_room(client, contact, listing_id, me=Persona("River", avatar),
+                         accepted=rules_digest(listing.rules)) as room:
         async for event in room.events: ...
+        # await room.ask("mute", member) as a co-facilitator; await room.answer_aside(aside, yes); room.succession
 
 ``room.people`` is {member id: (name, avatar)} of those who are in, oneself included; ``room.read_only`` says whether
-the host is away. A room whose log node stays silent for half a minute moves: the host opens a new log elsewhere and
-tells members over their reply queues; what nobody acknowledged is offered again there.
+the host is away. A room whose log node stays silent for half a minute, comes back from a backup, or shows two people
+different logs moves: the host opens a new log elsewhere and tells members over their reply queues; what nobody
+acknowledged is offered again there. A member out of step says Hello again by itself (``room_joined``).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import trio
 
-from warmline.client.queues import Cursor, QueueClient, Receipt
-from warmline.client.session_client import Backoff, Client, LanePath, pack_address, unpack_address
+from warmline.client.queues import QueueClient, Receipt
+from warmline.client.room_conversation import NO_KEY, RoomConversation
+from warmline.client.room_joined import JoinedRoom, join_room
+from warmline.client.session_client import Client, pack_address
 from warmline.client.session_conversation import conversing
 from warmline.client.session_doors import DoorKeeper, Knocking
-from warmline.client.session_lanes import carry
-from warmline.client.session_outlets import Job, offer
-from warmline.client.session_seeking import Asking, Contact, Persona
+from warmline.client.session_seeking import Persona
 from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, UnreachableError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
@@ -40,182 +48,8 @@ from warmline_protocol.queue.auth import queue_id
 from warmline_protocol.queue.messages import LOG
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
-from warmline_protocol.session.hello import Answer
-from warmline_protocol.session.room import Room
+from warmline_protocol.session.hello import Hello
 from warmline_protocol.session.room_host import HostRoom
-
-_NO_KEY = bytes(32)
-
-
-class RoomConversation(Asking):
-    """What host and members share: following the log, and appending to it under the right epoch's keys."""
-
-    def __init__(self, client: Client, nursery: trio.Nursery) -> None:
-        super().__init__(client, nursery)
-        self.log_up = False
-        self._log: QueueAddress | None = None
-        self._incarnation = b""
-        self._keys: dict[int, said.UseKeys] = {}
-        self._newest = -1
-        self._relog = trio.Event()
-        self._silent_since: float | None = None
-
-    @property
-    def people(self) -> dict[bytes, tuple[str, bytes]]:
-        """Member id to (name, avatar)."""
-        room: Room | None = self._machine
-        people = () if room is None else tuple(room.people.values())  # a copy at once: a thread may be at work on it
-        return {each.member: (each.name, each.avatar) for each in people}
-
-    @property
-    def me(self) -> bytes:
-        """One's own member id; empty before one is in."""
-        return b"" if self._machine is None else self._machine.me.id
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the host is away, so that nothing can be said."""
-        return self._machine is not None and bool(self._machine.read_only)
-
-    def signal_node(self) -> NodeAddress | None:
-        """The log's node: everybody is there anyway."""
-        return None if self._log is None else self._log.node
-
-    # -- outputs
-
-    def _dispatch(self, output: said.Output) -> None:
-        match output:
-            case said.Append():
-                self._append(output)
-            case said.UseKeys(fence=fence):
-                self._keys[fence] = output
-                self._newest = fence
-                for old in [each for each in self._keys if each < fence - 1]:
-                    del self._keys[old]
-            case said.UseLog(address=address, incarnation=incarnation):
-                self._log, self._incarnation = unpack_address(address), incarnation
-                relog, self._relog = self._relog, trio.Event()
-                relog.set()
-            case said.AppendControl():
-                self._nursery.start_soon(self._control, output)
-            case said.AppendCommit():
-                self._append_commit(output)
-
-    def _append(self, output: said.Append) -> None:
-        assert self._log is not None
-        queue, keys = self._log.queue, self._keys.get(output.fence)
-
-        async def perform(queues: QueueClient) -> Receipt:
-            send_key = _NO_KEY if keys is None else keys.send_key
-            return await queues.append(queue, output.cells, send_key=send_key, fence=output.fence)
-
-        self._put(output.token, perform)
-
-    def _append_commit(self, output: said.AppendCommit) -> None:
-        raise NotImplementedError
-
-    def _put(self, token: int, perform: Callable[[QueueClient], Awaitable[Receipt]]) -> None:
-        assert self._log is not None
-        self._outlet(self._log.node).put(Job(perform, partial(self._done, token), partial(self._failed, token)))
-
-    async def _control(self, output: said.AppendControl) -> None:
-        try:
-            with trio.fail_after(3 * self.client.settings.request):
-                addresses = [unpack_address(each) for each in output.addresses]
-                node, receipt = await offer(self.client, addresses, output.cells)
-        except (WarmlineError, trio.TooSlowError) as error:
-            await self._failed(output.token, "unreachable", str(error))
-        else:
-            await self._done(output.token, node, receipt)
-
-    async def _done(self, token: int, node: str, receipt: Receipt) -> None:
-        await self._do(lambda room, now: room.receipted(token, node, receipt.incarnation, receipt.seq, now))
-
-    async def _failed(self, token: int, code: str, why: str) -> None:
-        await self._do(lambda room, now: room.append_failed(token, code, why, now))
-
-    # -- the log
-
-    async def _follow_log(self) -> None:
-        """Read the log for as long as the room lasts, epoch by epoch and path by path."""
-        backoff = Backoff(self.client)
-        while not self._ended.is_set():
-            relog, before = self._relog, self._newest
-            try:
-                await self._follow_once(relog, backoff)
-            except RefusedError as error:
-                if error.code == "fenced" and self._newest != before:
-                    continue  # the ordinary turn: the commit was read, the next key is here
-            except WarmlineError:
-                pass
-            self.log_up = False
-            if self._silent_since is None:
-                self._silent_since = trio.current_time()
-            if not relog.is_set():
-                await backoff.wait()
-
-    async def _follow_once(self, relog: trio.Event, backoff: Backoff) -> None:
-        log = self._log
-        assert log is not None
-        async with self.client.paths.path("log", log.node) as path, self.client.queues_over(path) as queues:
-            while not relog.is_set():
-                before = self._newest
-                try:
-                    await self._follow_epoch(log, path, queues, relog, backoff)
-                    return
-                except RefusedError as error:
-                    if error.code != "fenced" or self._newest == before:
-                        raise
-
-    async def _follow_epoch(
-        self, log: QueueAddress, path: LanePath, queues: QueueClient, relog: trio.Event, backoff: Backoff
-    ) -> None:
-        cursor = Cursor(self._incarnation, self._machine.after)
-        owner, read_key = self._reading()
-        async with queues.follow(log.queue, owner=owner, read_key=read_key, cursor=cursor) as cells:
-            self.log_up, self._silent_since = True, None
-            backoff.reset()
-            await carry(path, cells.__anext__, self._read_log, relog)
-
-    def _reading(self) -> tuple[SigningKey | None, bytes | None]:
-        return None, self._keys[self._newest].read_key
-
-    async def _read_log(self, batch: list[tuple[Cursor, bytes]]) -> None:
-        cells = [(cursor.seq, cell) for cursor, cell in batch]
-        incarnation = batch[-1][0].incarnation
-        await self._do(lambda room, now: room.read(cells, incarnation, now))
-        self._incarnation = incarnation
-
-
-def _take_control(answer: Answer, room: Room, now: int) -> None:
-    room.control(answer, now)
-
-
-class JoinedRoom(RoomConversation):
-    """A member's room. Obtained from :func:`join_room`."""
-
-    async def _take_cells(self, cells: list[bytes]) -> None:
-        for answer in self._read_answers(cells):
-            await self._do(partial(_take_control, answer))
-
-    async def _come_in(self, contact: Contact, me: Persona, line: str, listing: bytes, attempt: bytes | None) -> None:
-        joined = await self._seek(contact, me, line, listing, attempt)
-        if joined is None:
-            return
-        now = self.client.clock.utc_ms()
-        try:
-            room = await self.client.run_blocking(
-                partial(Room.joined, joined, self.client.rng.bytes, now, name=me.name, avatar=me.avatar)
-            )
-            assert room.log is not None
-            self._log, self._incarnation = unpack_address(room.log.address), room.log.incarnation
-        except RemoteError:
-            self._end("unproven")
-            return
-        self._early.clear()
-        self.peer_name = room.name_of(joined.host.id)
-        await self._adopt(room)
-        self._nursery.start_soon(self._follow_log)
 
 
 class HostedRoom(RoomConversation):
@@ -224,33 +58,98 @@ class HostedRoom(RoomConversation):
     def __init__(self, client: Client, nursery: trio.Nursery) -> None:
         super().__init__(client, nursery)
         self._owner = SigningKey(client.rng.bytes(32))
-        self._log_full = False
+        self._wanted = trio.Event()
+        self._put_at: dict[int, QueueAddress | None] = {}
 
-    async def _failed(self, token: int, code: str, why: str) -> None:
+    def _put(self, token: int, perform: Any) -> None:
+        self._put_at[token] = self._log
+        super()._put(token, perform)
+
+    async def _done(self, asker: Any, token: int, node: str, receipt: Receipt) -> None:
+        self._put_at.pop(token, None)
+        await super()._done(asker, token, node, receipt)
+
+    async def _failed(self, asker: Any, token: int, code: str, why: str) -> None:
         # One member can fill a log, and nothing leaves it before it expires: the room would be over for everybody.
-        self._log_full = self._log_full or code == "full"
-        await super()._failed(token, code, why)
+        if self._put_at.pop(token, None) == self._log and code == "full":
+            self._other_log_wanted()
+        await super()._failed(asker, token, code, why)
+
+    def _other_log_wanted(self) -> None:
+        self._wanted.set()
 
     async def aclose(self, why: str = "closed") -> None:
         """End the room for everybody."""
         await super().aclose(why)
 
     async def admit(self, knock: Knocking, keeper: DoorKeeper) -> None:
-        """Let them in. RefusedError ``full`` when there is no seat (answer them ``keeper.busy(knock)``)."""
+        """Let them in. RefusedError ``full`` when there is no seat, ``facilitators`` when a second one is needed
+        first (answer them ``keeper.busy(knock)``, or name one); ``rules`` when they accepted others than these: then
+        they have been told to look again."""
         try:
-            await self._do(lambda room, now: room.admit(knock.hello, now))
+            await self._do(lambda room, now: room.admit(knock.hello, now), asked=True)
         except MalformedError:
             keeper.settled(knock)  # nobody can be let in by this one
             raise
-        keeper.settled(knock, room=True)
+        except RefusedError as error:
+            if error.code == "rules":
+                await keeper.stale(knock)
+            raise
+        keeper.settled(knock, room=self._let_in_again)
+
+    async def _let_in_again(self, hello: Hello) -> bool:
+        """Somebody who is in said Hello again by itself: its Welcome got lost, or it is out of step."""
+        if self.closed or self._ended.is_set():
+            return False
+
+        def again(room: HostRoom, now: int) -> bool:
+            if not room.expects(hello.attempt):
+                return False
+            room.admit(hello, now)
+            return True
+
+        try:
+            return await self._do(again)
+        except RemoteError:
+            return True  # a key package that is none: what went on goes on
 
     async def remove(self, member: bytes) -> None:
         """Take somebody out: they read and write nothing from the next epoch on."""
-        await self._do(lambda room, now: room.remove(member, now))
+        await self._do(lambda room, now: room.remove(member, now), asked=True)
 
     async def hand_over(self, member: bytes) -> None:
-        """Name who opens the next group."""
-        await self._do(lambda room, now: room.hand_over(member, now))
+        """Name who of those here opens the next group."""
+        await self._do(lambda room, now: room.hand_over(member, now), asked=True)
+
+    async def succeed(self, card: bytes) -> None:
+        """End the room and say whose card (32-byte record id) opens the next one for the same listing."""
+        await self._do(lambda room, now: room.succeed(card, now), asked=True)
+        await self.aclose("closed")
+
+    async def mute(self, member: bytes) -> None:
+        """From here on what they say is shown to nobody, and they are told so."""
+        await self._do(lambda room, now: room.mute(member, now), asked=True)
+
+    async def unmute(self, member: bytes) -> None:
+        """They may speak, for the first time or again."""
+        await self._do(lambda room, now: room.unmute(member, now), asked=True)
+
+    async def mute_first(self, on: bool) -> None:
+        """Whether those who come in from now on listen until they are unmuted."""
+        await self._do(lambda room, now: room.mute_first(on, now), asked=True)
+
+    async def slow(self, ms: int) -> None:
+        """So many milliseconds between two texts of one member; 0 ends it."""
+        await self._do(lambda room, now: room.slow(ms, now), asked=True)
+
+    async def co_facilitate(self, member: bytes, on: bool = True) -> None:
+        """Whether this member facilitates too."""
+        await self._do(lambda room, now: room.co_facilitate(member, on, now), asked=True)
+
+    async def invite(self, member: bytes) -> bytes:
+        """Ask somebody for a word in private: the attempt id with which they say Hello after a yes."""
+        aside: bytes = await self._do(lambda room, now: room.invite(member, now), asked=True)
+        return aside
 
     def _reading(self) -> tuple[SigningKey | None, bytes | None]:
         return self._owner, None
@@ -286,7 +185,7 @@ class HostedRoom(RoomConversation):
             except (WarmlineError, trio.TooSlowError) as error:
                 reasons.append(f"{node.address.peer_id[-8:]}: {error or 'too slow'}")
                 continue
-            address = QueueAddress(node.address, queue_id(owner.public), _NO_KEY)
+            address = QueueAddress(node.address, queue_id(owner.public), NO_KEY)
             return pack_address(address), incarnation, owner
         raise UnreachableError(
             "no node gives this room a log", hint="; ".join(reasons) or "No queue node is known yet."
@@ -312,54 +211,52 @@ class HostedRoom(RoomConversation):
         await self._do(lambda room, now: room.log_ready(address, incarnation, now))
 
     async def _watch_log(self) -> None:
-        """Move the room when its log stays out of reach, or takes nothing more."""
+        """Move the room when its log stays out of reach, takes nothing more, or is not to be trusted."""
         silence = self.client.settings.log_silence
         while not self._ended.is_set():
-            await trio.sleep(silence / 4)
+            with trio.move_on_after(silence / 4):
+                await self._wanted.wait()
             since = self._silent_since
-            if not self._log_full and (since is None or trio.current_time() < since + silence):
+            if not self._wanted.is_set() and (since is None or trio.current_time() < since + silence):
                 continue
             try:
                 await self._use_log(self._machine)
-                self._silent_since, self._log_full = None, False
+                self._silent_since, self._wanted = None, trio.Event()
             except UnreachableError:
-                continue
+                await trio.sleep(silence / 4)
 
 
 @asynccontextmanager
-async def host_room(client: Client, *, key: SigningKey, me: Persona) -> AsyncIterator[HostedRoom]:
+async def host_room(
+    client: Client, *, key: SigningKey, me: Persona, rules: Sequence[str] = (), mute_first: bool = False
+) -> AsyncIterator[HostedRoom]:
     """Open a room on a log at a node of the client's choice. ``key`` signed the host's card; ``me`` is the card's.
 
-    :class:`UnreachableError` when no node gives a log. Leaving the block ends the room for everybody.
+    Nobody comes in without having accepted ``rules``, word for word. :class:`UnreachableError` when no node gives a
+    log. Leaving the block ends the room for everybody.
     """
     async with conversing() as nursery:
         room = HostedRoom(client, nursery)
         now = client.clock.utc_ms()
         machine = await client.run_blocking(
-            partial(HostRoom.open, client.provider, client.rng.bytes, now, key=key, name=me.name, avatar=me.avatar)
+            partial(
+                HostRoom.open,
+                client.provider,
+                client.rng.bytes,
+                now,
+                key=key,
+                name=me.name,
+                avatar=me.avatar,
+                rules=rules,
+                mute_first=mute_first,
+            )
         )
+        machine.heartbeat_ms = client.settings.heartbeat_ms
         address, incarnation, room._owner = await room._open_log(machine)
         machine.log_ready(address, incarnation, now)
         await room._adopt(machine)
         nursery.start_soon(room._follow_log)
         nursery.start_soon(room._watch_log)
-        try:
-            yield room
-        finally:
-            await room.aclose()
-
-
-@asynccontextmanager
-async def join_room(
-    client: Client, contact: Contact, listing: bytes, *, me: Persona, line: str = "", attempt: bytes | None = None
-) -> AsyncIterator[JoinedRoom]:
-    """Ask to be let into the room of a listing (its 32-byte record id). Returns at once; see the events.
-
-    ``attempt`` is the 16-byte id of an invitation by the host's client; without one it is random.
-    """
-    async with conversing() as nursery:
-        room = JoinedRoom(client, nursery)
-        nursery.start_soon(room._come_in, contact, me, line, listing, attempt)
         try:
             yield room
         finally:

@@ -68,6 +68,11 @@ class SessionSettings:
     log_silence: float = 30.0
     """A room whose log node is gone for so long moves."""
     queue_life_ms: int = 48 * 3600_000
+    room_read_only_ms: int = limits.ROOM_READ_ONLY_MS
+    room_closed_ms: int = limits.ROOM_CLOSED_MS
+    """Silence of a room's host after which nothing can be said, and after which the room is over."""
+    heartbeat_ms: int = limits.HEARTBEAT_MS
+    """How often a room's host says that it is there, when it says nothing else."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,16 +75,14 @@ class ContactKey:
 
 @dataclass(frozen=True, slots=True)
 class Knocking:
-    """Somebody at the door. ``again``: the same attempt was let in before (its Welcome got lost). ``expected``: this
-    client invited the attempt itself (:meth:`DoorKeeper.expect`), so it can be let in without asking. ``known`` is the
-    name under which the supporter knows them."""
+    """Somebody at the door. ``expected``: this client invited the attempt itself (:meth:`DoorKeeper.expect`), so it
+    can be let in without asking. ``known`` is the name under which the supporter knows them."""
 
     attempt: bytes
     name: str
     avatar: bytes
     line: str
     listing: bytes
-    again: bool
     expected: bool
     known: str
     hello: Hello = field(repr=False)
@@ -117,7 +115,7 @@ class DoorKeeper:
         self._lanes: list[DoorLane] = []
         self._seen: dict[bytes, bytes] = {}
         self._let_in: dict[bytes, Session] = {}
-        self._rooms: set[bytes] = set()
+        self._rooms: dict[bytes, Callable[[Hello], Awaitable[bool]]] = {}
         self._expected: dict[bytes, int] = {}
         self._doors_moved = trio.Event()
         self._declining = 0
@@ -209,6 +207,10 @@ class DoorKeeper:
         if session is not None and not session.closed:
             self._nursery.start_soon(self._let_in_again, session, lane, seq, hello)
             return
+        room = self._rooms.get(hello.attempt)
+        if room is not None:
+            self._nursery.start_soon(self._room_again, room, lane, seq, hello)
+            return
         expected = self._is_expected(hello.attempt)
         self.offers.claimed(hello.attempt)
         decision, known = self.gate.at_door(hello, expected=expected, sessions=self.busy_seats)
@@ -218,9 +220,8 @@ class DoorKeeper:
         name = clean(hello.name) if hello.name else ""
         line = clean(hello.line) if hello.line else ""
         avatar = hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")
-        again = hello.attempt in self._rooms
         self._say.send_nowait(
-            Knocking(hello.attempt, name, avatar, line, hello.listing, again, expected, known, hello, lane, seq)
+            Knocking(hello.attempt, name, avatar, line, hello.listing, expected, known, hello, lane, seq)
         )
 
     def _turn_away(self, lane: DoorLane, seq: int, hello: Hello, decision: Decision) -> None:
@@ -262,7 +263,7 @@ class DoorKeeper:
     async def _notice_end(self, session: Session, attempt: bytes) -> None:
         await session.wait_closed()
         if session.goodbye == "blocked":
-            self.gate.block(attempt)
+            self.gate.block(attempt, session.thread)
         self.gate.ended()
 
     async def _run_session(self, *, task_status: TaskStatus[Session] = trio.TASK_STATUS_IGNORED) -> None:
@@ -303,6 +304,16 @@ class DoorKeeper:
             self.unreadable += 1  # a key package that is none: what went on goes on
         lane.decided(seq)
 
+    async def _room_again(
+        self, room: Callable[[Hello], Awaitable[bool]], lane: DoorLane, seq: int, hello: Hello
+    ) -> None:
+        """Who is in a room and lost the thread is let in without asking; who was taken out knocks like anybody."""
+        if await room(hello):
+            lane.decided(seq)
+        else:
+            del self._rooms[hello.attempt]
+            self._show(lane, seq, hello)
+
     async def decline(self, knock: Knocking) -> None:
         """Not now, without a reason."""
         self._answer(knock.hello, "declined")
@@ -313,10 +324,15 @@ class DoorKeeper:
         self._answer(knock.hello, "busy")
         self.settled(knock)
 
-    def settled(self, knock: Knocking, *, room: bool = False) -> None:
-        """The Hello was answered (rooms call this when they admitted it)."""
-        if room:
-            self._rooms.add(knock.attempt)
+    async def stale(self, knock: Knocking) -> None:
+        """What they knocked by, the rules that they accepted for one, has been renewed since: they look again."""
+        self._answer(knock.hello, "stale")
+        self.settled(knock)
+
+    def settled(self, knock: Knocking, *, room: Callable[[Hello], Awaitable[bool]] | None = None) -> None:
+        """The Hello was answered. A ``room`` that admitted it hears of the same attempt again: did it let them in?"""
+        if room is not None:
+            self._rooms[knock.attempt] = room
         knock._lane.decided(knock._seq)
 
     def _welcome_offer(self) -> Decision:

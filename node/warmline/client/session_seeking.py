@@ -121,6 +121,7 @@ class Asking(Conversation):
         listing: bytes,
         attempt: bytes | None = None,
         peer: Peer | None = None,
+        accepted: bytes | None = None,
     ) -> Joined | None:
         """What the supporter let this side into; None when it ended otherwise."""
         try:
@@ -137,6 +138,7 @@ class Asking(Conversation):
             replies=replies,
             attempt=attempt,
             peer=peer,
+            accepted=accepted,
             reading=self._read_with,
             answered=self._answered,
         )
@@ -188,6 +190,7 @@ class Seeking:
         replies: tuple[bytes, ...],
         attempt: bytes | None = None,
         peer: Peer | None = None,
+        accepted: bytes | None = None,
         reading: Callable[[AnswerReader], None],
         answered: trio.MemoryReceiveChannel[Answer | FreshQueues],
     ) -> None:
@@ -203,6 +206,9 @@ class Seeking:
         self._failed: Callable[[str], None] = conversation._end
         self.attempt = self._client.rng.bytes(16) if attempt is None else attempt
         self._peer = peer
+        self._accepted = accepted
+        self.reply_secret = b""
+        """Of the last Hello: what the supporter and this side share from then on."""
 
     async def run(self, failed: Callable[[str], None]) -> Joined | None:
         """What the supporter let this side into; None when it did not, after ``failed`` was told why."""
@@ -210,7 +216,8 @@ class Seeking:
         tries = 3
         while tries:
             knock = await self._client.run_blocking(self._knock)
-            self._reading(AnswerReader(knock.hello.reply_secret))
+            self.reply_secret = knock.hello.reply_secret
+            self._reading(AnswerReader(self.reply_secret))
             answer = await self._wait_answer(knock)
             if answer is None:
                 return None
@@ -242,6 +249,7 @@ class Seeking:
             line=self._line,
             listing=self._listing,
             attempt=self.attempt,
+            accepted=self._accepted,
             peer=self._peer,
         )
 
