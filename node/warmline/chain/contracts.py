@@ -133,7 +133,7 @@ class Contracts:
 
     def __init__(self, rpc: Rpc, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._rpc = rpc
+        self.rpc = rpc
         self._web3 = web3_over(rpc)
         self._made: dict[str, AsyncContract] = {}
 
@@ -210,7 +210,7 @@ class Contracts:
         contract = self._contract("CredentialRegistry")
         to = "0x" + self.manifest.address("CredentialRegistry").hex()
         data = [contract.encode_abi("credentialOf", [shown(issuer), shown(one), type_id]) for one in holders]
-        answers = await self._rpc.batch([("eth_call", [{"to": to, "data": each}, "latest"]) for each in data])
+        answers = await self.rpc.batch([("eth_call", [{"to": to, "data": each}, "latest"]) for each in data])
         words = [bytes.fromhex(answer[2:]) for answer in answers]
         return [CredentialState(*(int.from_bytes(each[at : at + 32]) for at in (0, 32, 64))) for each in words]
 
@@ -355,9 +355,16 @@ class Contracts:
         }
         return await self._events(wanted)
 
+    async def height(self) -> int:
+        """The newest block's number."""
+        return int(await self.rpc.call("eth_blockNumber"), 16)
+
+    async def time_s(self) -> int:
+        """The newest block's time, by which contracts judge."""
+        return int((await self.rpc.call("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
+
     async def _events(self, wanted: Mapping[str, Any]) -> list[Event]:
-        head = int(await self._rpc.call("eth_blockNumber"), 16)
-        logs = await logs_between(self._rpc, wanted, self.manifest.start_block, head)
+        logs = await logs_between(self.rpc, wanted, self.manifest.start_block, await self.height())
         events = (decode_log(log, self.manifest.names()) for log in logs)
         return [event for event in events if event is not None]
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "desk": "Who is on duty when: find a desk, or publish your community's rota.",
     "supporter": "For peer supporters: keys, card, bond, credentials, being on duty.",
     "issuer": "For organisations that train and credential supporters.",
+    "advocate": "For advocates: file reports for people who have no wallet.",
+    "panel": "For panellists: read cases, vote, and end what is over.",
     "node": "For operators: run a node and see how it is doing.",
     "chain": "The embedded development chain.",
     "config": "Print every configuration field with its meaning.",

@@ -9,6 +9,7 @@ import click
 from warmline.cli.card import card
 from warmline.cli.duty import duty
 from warmline.cli.ethereum import Options, chain_options, open_session, run
+from warmline.cli.standing import respond, standing
 
 if TYPE_CHECKING:
     from warmline.chain.wallet import Wallet
@@ -25,8 +26,8 @@ def command() -> None:
     """For peer supporters: keys, card, bond, credentials, being on duty."""
 
 
-command.add_command(card)
-command.add_command(duty)
+for each in (card, duty, standing, respond):
+    command.add_command(each)
 
 
 @command.command(short_help="Make a wallet and a device key.")
@@ -235,6 +236,14 @@ def renounce(options: Options, issuer: str, type_name: str) -> None:
 
 
 async def _list(session: Session, holder: bytes) -> None:
+    from warmline.chain.contracts import shown
+
+    rows = await credential_rows(session, holder)
+    session.finish(holder=shown(holder), credentials=rows)
+
+
+async def credential_rows(session: Session, holder: bytes) -> list[dict[str, Any]]:
+    """Every credential that the holder was ever given, told and as data."""
     from warmline.chain.contracts import date, shown, type_name_of
     from warmline_protocol.records.standing_ledger import CredentialIssued
 
@@ -249,4 +258,4 @@ async def _list(session: Session, holder: bytes) -> None:
         session.say(f"{'valid  ' if valid else 'invalid'}  {type_name_of(type_id)}  from {shown(issuer)}  {until}")
     if not given:
         session.say(f"{shown(holder)} holds no credential.")
-    session.finish(holder=shown(holder), credentials=rows)
+    return rows
