@@ -6,13 +6,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
 import trio
 
 from support import records as make
-from support.directories import QUICK, a_directory
+from support.directories import QUICK, a_directory, announced
 from support.hosts import PATIENCE, Ready, a_host, key_of, raw_stream
 from support.processes import Child, running
 from warmline.client.finder import Finder, Holder, one_voice_a_network
@@ -146,28 +147,28 @@ def test_strangers_cards_take_no_places_of_nodes() -> None:
     index = DirectoryIndex(Room(unverified=8, nodes=4))
     for number in range(8):
         card = make.opened(make.signed_card(f"stranger {number}", wallet=False))
-        assert index.has_room(card, verified=False)
+        assert index.place(card, verified=False, source="").fits
         index.put(card, verified=False, home=False)
     late = make.opened(make.signed_card("one more", wallet=False))
-    assert not index.has_room(late, verified=False)
+    assert not index.place(late, verified=False, source="").fits
     node = make.opened(make.signed_node("late node"))
-    assert index.has_room(node, verified=False)
+    assert index.place(node, verified=False, source="").fits
 
 
 def test_a_node_always_has_room_for_its_own_record() -> None:
     index = DirectoryIndex(Room(nodes=1))
     index.put(make.opened(make.signed_node("a")), verified=False, home=False)
     mine = make.opened(make.signed_node("me"))
-    assert not index.has_room(mine, verified=False)
+    assert not index.place(mine, verified=False, source="").fits
     index.own = record_id("node", make.key("me").public)
-    assert index.has_room(mine, verified=False)
+    assert index.place(mine, verified=False, source="").fits
 
 
 def test_counts_of_nodes_return_to_nothing() -> None:
     index = DirectoryIndex(Room(nodes=1))
     for _ in range(3):
         node = make.opened(make.signed_node("a"))
-        assert index.has_room(node, verified=False)
+        assert index.place(node, verified=False, source="").fits
         index.put(node, verified=False, home=False)
         ended = make.opened(tombstone("node", make.key("a").public, "", make.key("a"), make.NOW + 1))
         index.put(ended, verified=False, home=False)
@@ -230,7 +231,7 @@ async def test_a_node_is_done_with_bombs_at_once(victim: Child) -> None:
 
 @asynccontextmanager
 async def a_lying_holder(answer: Callable[[object], object]) -> AsyncIterator[NodeAddress]:
-    async with a_host() as host:
+    async with a_host(name="lying holder") as host:
 
         async def talk(channel: Channel) -> None:
             while True:
@@ -241,11 +242,12 @@ async def a_lying_holder(answer: Callable[[object], object]) -> AsyncIterator[No
         yield NodeAddress(host.peer_id, host.addrs())
 
 
-HUGE = {
-    "buckets without records": Manifest(bytes(16), 1, 1, 0, 0, 0, (2 << 20,) * 4096),
-    "more buckets than records": Manifest(bytes(16), 1, 1, 64, 100, 0, (2 << 20,) * 4000),
-    "bodies beyond any directory": Manifest(bytes(16), 1, 1, 4096, 100, 0, (2 << 20,) * 128),
-    "standing for nobody": Manifest(bytes(16), 1, 1, 1, 100, 16 << 20, (100,)),
+HUGE: dict[str, dict[str, Any]] = {
+    "buckets without records": {"bucket_sizes": (2 << 20,) * 4096},
+    "more buckets than records": {"records": 64, "index_size": 100, "bucket_sizes": (2 << 20,) * 4000},
+    "bodies beyond any directory": {"records": 4096, "index_size": 100, "bucket_sizes": (2 << 20,) * 128},
+    "standing for nobody": {"records": 1, "index_size": 100, "standing_size": 16 << 20, "bucket_sizes": (100,)},
+    "another shard": {"shard": 1, "shards": 2},
 }
 
 
@@ -255,7 +257,7 @@ async def test_a_holder_may_not_announce_gigabytes(what: str) -> None:
 
     def answer(question: object) -> object:
         asked.append(question)
-        return HUGE[what]
+        return announced(key_of("lying holder"), **HUGE[what])
 
     with trio.fail_after(PATIENCE):
         async with a_lying_holder(answer) as where:

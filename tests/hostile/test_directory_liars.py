@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from support import records as make
-from support.directories import QUICK, a_directory
+from support.directories import QUICK, a_directory, announced
 from support.hosts import PATIENCE, Ready, a_host, key_of, raw_stream
 from support.processes import Child, running
 from warmline.client.matching import Collection, Holding, Wanted
@@ -21,6 +21,7 @@ from warmline.services.directory_index import Room
 from warmline_protocol import limits
 from warmline_protocol.codec import encode, frame, uvarint
 from warmline_protocol.errors import ChannelClosed, RefusedError, RemoteError, UnreachableError, WarmlineError
+from warmline_protocol.records.digests import pack_entry
 from warmline_protocol.records.envelope import OpenedRecord, end_record, open_record
 from warmline_protocol.records.messages import (
     BODIES,
@@ -28,10 +29,9 @@ from warmline_protocol.records.messages import (
     PROTOCOL,
     REQUESTS,
     TOPIC,
-    Bucket,
-    BucketWanted,
+    Buckets,
+    BucketsWanted,
     Digests,
-    Entry,
     Manifest,
     Part,
     PartWanted,
@@ -226,15 +226,16 @@ async def a_liar(answer: Answer, name: str = "liar") -> AsyncIterator[Libp2pHost
         yield host
 
 
-def neighbour(entries: list[Entry], records: tuple[bytes, ...], now_ms: int | None = None) -> Answer:
+def neighbour(entries: list[bytes], records: tuple[bytes, ...], now_ms: int | None = None) -> Answer:
     """Claims one different bucket with these entries, and answers every request for records with ``records``."""
 
     def answer(question: object) -> object:
         match question:
             case Digests():
-                return Digests(now() if now_ms is None else now_ms, b"\x01" * 4096)
-            case BucketWanted(index):
-                return Bucket(tuple(entry for entry in entries if entry.id[0] == index or entry.seq == 7))
+                return Digests(now() if now_ms is None else now_ms, b"\x01" * (4096 - 16) + bytes(16))
+            case BucketsWanted(buckets):
+                told = [entry for entry in entries if entry[0] in buckets or entry[8:14] == (7).to_bytes(6)]
+                return Buckets(len(buckets), b"".join(sorted(told)))
             case RecordsWanted():
                 return Records(records)
             case _:
@@ -243,8 +244,8 @@ def neighbour(entries: list[Entry], records: tuple[bytes, ...], now_ms: int | No
     return answer
 
 
-def entry_of(record: OpenedRecord) -> Entry:
-    return Entry(record.id, record.seq, record.digest)
+def entry_of(record: OpenedRecord) -> bytes:
+    return pack_entry(record.id, record.seq, record.digest)
 
 
 @pytest.mark.parametrize("lie", ["other bucket", "broken record", "unasked record"])
@@ -252,7 +253,7 @@ async def test_a_lying_neighbour_costs_one_round(lie: str) -> None:
     wanted = open_record(make.signed_listing(at_ms=now(), wallet=False))
     other = make.signed_listing(slug="other", at_ms=now(), wallet=False)
     lies = {
-        "other bucket": ([Entry(bytes([255]) + bytes(31), 7, bytes(32))], ()),
+        "other bucket": ([pack_entry(bytes([255]) + bytes(31), 7, bytes(32))], ()),
         "broken record": ([entry_of(wanted)], (b"junk",)),
         "unasked record": ([entry_of(wanted)], (other,)),
     }
@@ -367,7 +368,7 @@ async def test_a_holder_whose_sizes_lie_is_left() -> None:
     def answer(question: object) -> object:
         match question:
             case SnapshotWanted():
-                return Manifest(bytes(16), now(), 1, 5, 1000, 0, (100,))
+                return announced(key_of("liar"), records=5, index_size=1000, bucket_sizes=(100,))
             case PartWanted():
                 return Part(b"x" * 2000)
             case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 from support.hosts import a_host, key_of
@@ -16,6 +17,9 @@ from warmline.net.relay import open_relay
 from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
 from warmline.services.directory_judge import RecordJudge
 from warmline.store.store import MEMORY, Store, open_store
+from warmline_protocol.keys import SigningKey
+from warmline_protocol.records.messages import Manifest
+from warmline_protocol.records.snapshot import sign_manifest
 from warmline_protocol.records.standing import StandingSource
 
 QUICK = DirectorySettings(sync_every=0.5, sync_gap=0.2, sweep_every=0.2, snapshot_age=0.0)
@@ -77,6 +81,15 @@ async def a_directory(
     ):
         found.append(directory)
         yield DirectoryNode(host, speaks, directory, kept, table)
+
+
+def announced(key: SigningKey, **fields: Any) -> Manifest:
+    """A manifest signed by ``key``, of an empty directory but for ``fields``, however senseless they are."""
+    sizes = fields.get("bucket_sizes", ())
+    fields = {"bucket_hashes": bytes(16 * len(sizes)), "index_hash": sha256(b"").digest(), **fields}
+    empty: dict[str, Any] = {"id": bytes(16), "now_ms": 1, "shard": 0, "shards": 1, "records": 0, "index_size": 0}
+    empty |= {"standing_size": 0, "bucket_sizes": (), "sig": bytes(64)}
+    return sign_manifest(Manifest(**{**empty, **fields}), key)
 
 
 @asynccontextmanager

@@ -21,12 +21,19 @@ from support import records as make
 from warmline_protocol.codec import encode
 from warmline_protocol.errors import WarmlineError
 from warmline_protocol.records.delegation import NODE
-from warmline_protocol.records.digests import all_digests
+from warmline_protocol.records.digests import all_digests, pack_entry
 from warmline_protocol.records.envelope import end_record, open_record, sign_record
 from warmline_protocol.records.listing import Slot
 from warmline_protocol.records.messages import TOPIC, dht_key, shard_key
 from warmline_protocol.records.schedule import Window, meetings
-from warmline_protocol.records.snapshot import read_standing, sign_standing, summarise
+from warmline_protocol.records.snapshot import (
+    Row,
+    build_snapshot,
+    check_manifest,
+    read_standing,
+    sign_standing,
+    summarise,
+)
 from warmline_protocol.wire import OneOf, Range, Size, _is_union, _split, pack
 
 FOLDER = Path(vectors.__file__).parent
@@ -51,8 +58,25 @@ def _offers(cls: type[Any]) -> list[Any]:
     ]
 
 
+def _manifests(cls: type[Any]) -> list[Any]:
+    rows = [
+        Row(record.id, summarise(record), record.data, record.wallet)
+        for record in sorted(map(open_record, (make.signed_listing(), make.signed_card())), key=lambda each: each.id)
+    ]
+    sheet = sign_standing(make.head(), [make.standing("ana")], make.key("node"))
+    snapshots = [
+        build_snapshot([], b"", make.NOW, make.key("node")),
+        build_snapshot(rows, sheet, make.NOW, make.key("node"), shard=3, shards=4),
+    ]
+    for snapshot in snapshots:
+        check_manifest(snapshot.manifest, make.key("node").public, snapshot.manifest.shard)
+    return [snapshot.manifest for snapshot in snapshots]
+
+
 BY_HAND: dict[str, Callable[[type[Any]], list[Any]]] = {
     "warmline_protocol.queue.messages:Create": _creates,
+    "warmline_protocol.records.messages:BucketsWanted": lambda cls: [cls(b"\0"), cls(bytes([0, 7, 255]))],
+    "warmline_protocol.records.messages:Manifest": _manifests,
     "warmline_protocol.session.offers:Offer": _offers,
 }
 """``module:Class`` to a function that makes its examples."""
@@ -202,6 +226,11 @@ def constant_rows() -> list[dict[str, Any]]:
     return [
         {"name": "gossip topic", "value": TOPIC},
         {"name": "shard key", "value": shard_key().hex()},
+        {"name": "shard key of shard 3 at depth 2", "value": shard_key(3, 2).hex()},
+        {
+            "name": "sync entry of the listing of a wallet",
+            "value": pack_entry(record.id, record.seq, record.digest).hex(),
+        },
         {"name": "dht key of the listing of a wallet", "value": dht_key(record.id)},
         {
             "name": "digests of the listing and the card of a wallet, hashed",

@@ -16,7 +16,7 @@ from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import BadSignatureError, MalformedError, OversizeError, RemoteError, UsageError
 from warmline_protocol.records.card import AgeBand
 from warmline_protocol.records.delegation import NODE, Delegation, recover, with_signature
-from warmline_protocol.records.digests import all_digests, differing
+from warmline_protocol.records.digests import all_digests, differing, pack_entry, read_entries
 from warmline_protocol.records.envelope import (
     CARD,
     LISTING,
@@ -31,13 +31,18 @@ from warmline_protocol.records.listing import Slot
 from warmline_protocol.records.merge import living, newest, stamp_of
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.records.snapshot import (
+    Row,
     bucket_at,
     bucket_count,
     build_snapshot,
+    check_manifest,
     read_bodies,
     read_index,
     read_standing,
+    shard_depth,
+    shard_of,
     sign_standing,
+    split_rows,
     summarise,
 )
 from warmline_protocol.wire import pack
@@ -288,9 +293,67 @@ def many(count: int) -> list[Any]:
     return sorted(body, key=lambda record: record.id)
 
 
+def rows_of(records: list[Any]) -> list[Row]:
+    return [Row(record.id, summarise(record), record.data, record.wallet) for record in records]
+
+
+NODE_KEY = make.key("node")
+
+
+def test_shards_split_by_rule_when_one_index_would_be_too_large() -> None:
+    most = limits.SNAPSHOT_INDEX_MAX
+    assert shard_depth(0, 0) == 0
+    assert shard_depth(8128, most) == 0, "one shard until the index passes 2 MiB"
+    assert shard_depth(8200, most + 1) == 2
+    for records in (8200, 40_000, 1_000_000, 10_000_000):
+        shards = 1 << shard_depth(records, records * 258)
+        assert limits.SHARD_RECORDS // 2 < records / shards <= limits.SHARD_RECORDS
+    assert shard_depth(10**9, 10**12) == 12, "4096 at most"
+    assert [shard_of(bytes([byte]) + bytes(31), 2) for byte in (0, 63, 64, 255)] == [0, 0, 1, 3]
+    assert shard_of(b"\xff" * 32, 0) == 0
+
+
+def test_every_row_is_in_one_shard_and_all_shards_in_order() -> None:
+    rows = [Row(bytes([n % 256, n >> 8]) + bytes(30), bytes(250), b"record", None) for n in range(9000)]
+    rows.sort(key=lambda row: row.id)
+    split = split_rows(rows)
+    assert len(split) == 4
+    assert [row for shard in split for row in shard] == rows
+    for shard, theirs in enumerate(split):
+        snapshot = build_snapshot(theirs, b"", make.NOW, NODE_KEY, shard=shard, shards=4)
+        assert snapshot.manifest.index_size <= limits.SNAPSHOT_INDEX_MAX
+        assert min(map(len, snapshot.bodies)) >= limits.SNAPSHOT_BUCKET_MIN * 7
+        check_manifest(snapshot.manifest, NODE_KEY.public, shard)
+
+
+def test_a_manifest_is_one_nodes_word_about_one_shard() -> None:
+    manifest = build_snapshot(rows_of(many(3)), b"", make.NOW, NODE_KEY).manifest
+    with pytest.raises(BadSignatureError):
+        check_manifest(manifest, make.key("another").public, 0)
+    with pytest.raises(BadSignatureError):
+        check_manifest(replace(manifest, index_size=manifest.index_size + 1), NODE_KEY.public, 0)
+    with pytest.raises(MalformedError):
+        check_manifest(manifest, NODE_KEY.public, 1)
+    same = build_snapshot(rows_of(many(3)), b"", make.NOW + 5, make.key("another")).manifest
+    assert (same.index_hash, same.bucket_hashes) == (manifest.index_hash, manifest.bucket_hashes)
+
+
+def test_sync_entries_read_back_and_cut_or_unordered_ones_are_refused() -> None:
+    records = many(5)
+    data = b"".join(pack_entry(r.id, r.seq, r.digest) for r in records)
+    assert len(data) == 5 * limits.DIGEST_ENTRY
+    assert [(e.prefix, e.seq, e.print) for e in read_entries(data)] == [
+        (r.id[:8], r.seq, r.digest[:8]) for r in records
+    ]
+    for broken in (data[:-1], data[limits.DIGEST_ENTRY :] + data[: limits.DIGEST_ENTRY]):
+        with pytest.raises(MalformedError):
+            read_entries(broken)
+
+
 def test_a_snapshot_reads_back() -> None:
     records = many(70)
-    snapshot = build_snapshot([(summarise(r), r.data) for r in records], b"", make.NOW)
+    snapshot = build_snapshot(rows_of(records), b"", make.NOW, NODE_KEY)
+    check_manifest(snapshot.manifest, NODE_KEY.public, 0)
     rows = read_index(snapshot.index)
     assert [row.id for row in rows] == [record.id for record in records]
     assert rows[0].weekly == records[0].body.slots
@@ -328,9 +391,9 @@ def test_a_row_stays_under_its_limit_and_says_what_it_left_out() -> None:
 
 
 def test_an_index_out_of_order_or_cut_short_is_refused() -> None:
-    rows = [(summarise(r), r.data) for r in many(3)]
-    index = build_snapshot(rows, b"", make.NOW).index
-    backwards = build_snapshot(rows[::-1], b"", make.NOW).index
+    rows = rows_of(many(3))
+    index = build_snapshot(rows, b"", make.NOW, NODE_KEY).index
+    backwards = build_snapshot(rows[::-1], b"", make.NOW, NODE_KEY).index
     for broken in (backwards, index[:-1], index + index):
         with pytest.raises(RemoteError):
             read_index(broken)

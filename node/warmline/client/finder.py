@@ -1,9 +1,10 @@
 """Finding groups from one known node: who else is there, who holds the directory, what several of them hold.
 
-The entry is asked for nodes (it sees the address anyway and the question is the same from everybody), then a lookup
-in the DHT over circuits names holders beyond those that the entry chose to show. Three holders of different operators
-are asked for whole snapshots, each over a circuit and under a key of its own. Only then, on this device, is anything
-searched.
+Three things go on at once. The entries are asked for nodes (they see the address anyway and the question is the same
+from everybody), a lookup in the DHT over circuits names holders beyond those that the entries chose to show, and
+holders of different operators are asked for whole snapshots, each over a circuit and under a key of its own; each of
+them is asked for more nodes as well. What one informant alone names never fills all places. Only on this device is
+anything searched, and what is found is told as it comes.
 """
 
 from __future__ import annotations
@@ -16,76 +17,55 @@ from typing import Final
 
 import trio
 
+from warmline.client.cache import DirectoryCache, Kept
+from warmline.client.holders import Acquaintance, Holder, address_of, diverse, one_voice_a_network, operator_of
 from warmline.client.lookup import ClientLookup
 from warmline.client.matching import AGREEING, Collection, Holding, Match, Wanted
-from warmline.client.routes import Routes, network_of
+from warmline.client.routes import Routes
+from warmline.client.snapshots import Directory, Library, read_directory
 from warmline.env import Clock, Rng
-from warmline.net.addresses import is_global
 from warmline.net.host import HostSettings, open_host
 from warmline.net.rpc import call
 from warmline.net.streams import Channel
 from warmline_protocol import limits
-from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, UnreachableError, WarmlineError
+from warmline_protocol.errors import UnreachableError, WarmlineError
 from warmline_protocol.keys import SigningKey, public_of
-from warmline_protocol.records.envelope import OpenedRecord, open_record
-from warmline_protocol.records.messages import (
-    BODIES,
-    INDEX,
-    PROTOCOL,
-    STANDING,
-    Manifest,
-    Nodes,
-    NodesWanted,
-    Part,
-    PartWanted,
-    Publish,
-    Published,
-    SnapshotWanted,
-    shard_key,
-)
-from warmline_protocol.records.node import DIRECTORY, NodeAddress, NodeRecord
-from warmline_protocol.records.snapshot import (
-    bucket_at,
-    bucket_count,
-    read_bodies,
-    read_index,
-    read_standing,
-)
+from warmline_protocol.lookup import Contact
+from warmline_protocol.records.envelope import open_record
+from warmline_protocol.records.messages import PROTOCOL, Nodes, NodesWanted, Publish, Published, shard_key
+from warmline_protocol.records.node import DIRECTORY, NodeRecord
 from warmline_protocol.records.text import printable
 
 log = logging.getLogger("warmline.client")
 
+__all__ = ["Finder", "FinderSettings", "Findings", "Holder", "Progress", "one_voice_a_network", "operator_of"]
+
 PURPOSE: Final = "directory"
-STANDING_ROW: Final = 4096
-"""Bytes that the standing of one supporter may take in a sheet, its head included."""
+ENTRIES_ASKED: Final = 3
+"""Entries that are asked for nodes: more would see the address and add little."""
+GRACE: Final = 1.0
+"""Seconds that other entries get to answer once the first has."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinderSettings:
-    """Seconds and counts."""
+    """Seconds and counts. ``patience``: how long a search with holders enough still waits for the DHT to name more."""
 
     holders: int = AGREEING
     call_deadline: float = 20.0
     fetch_deadline: float = 60.0
     lookup_deadline: float = 15.0
+    patience: float = 3.0
     chain_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A node that may hold the directory. ``operator`` is a proven wallet, a name, or just the peer; where several
-    share a network it is one name for all of them."""
-
-    address: NodeAddress
-    operator: str
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
-    """Told as it happens; ``matches`` is everything that fits so far."""
+    """Told as it happens; ``matches`` is everything that fits so far. ``age_ms``: it is from this device's cache."""
 
     words: str
     matches: tuple[Match, ...] = ()
+    age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +77,8 @@ class Findings:
     nodes_known: int
     failed: tuple[tuple[str, str], ...]
     weak: tuple[str, ...]
+    fetched: int = 0
+    """Bytes of directories that were read; what was known already is not fetched again."""
 
 
 Tell = Callable[[Progress], None]
@@ -107,73 +89,69 @@ def _silent(progress: Progress) -> None:
 
 
 class Finder:
-    """One person's view of the network, from the entries in ``routes``."""
+    """One person's view of the network, from the entries in ``routes``; ``cache`` where the person wants one."""
 
-    def __init__(self, routes: Routes, *, rng: Rng, clock: Clock, settings: FinderSettings | None = None) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        rng: Rng,
+        clock: Clock,
+        settings: FinderSettings | None = None,
+        cache: DirectoryCache | None = None,
+    ) -> None:
         self._routes = routes
         self._rng = rng
         self._clock = clock
         self._settings = settings or FinderSettings()
-        self._nodes: dict[str, NodeRecord] = {}
+        self._cache = cache
+        self._known = Acquaintance()
         self._weak: set[str] = set()
+        self._fetched = 0
 
     async def find(self, wanted: Wanted, tell: Tell = _silent) -> Findings:
         """Ask, unite, search. UnreachableError where not one holder answered."""
         collection, failed = await self.collect(wanted, tell)
         matches = tuple(collection.matches(wanted, self._clock.utc_ms()))
-        return Findings(matches, collection.operators(), len(self._nodes), tuple(failed), tuple(sorted(self._weak)))
+        known, weak = len(self._known.records), tuple(sorted(self._weak))
+        return Findings(matches, collection.operators(), known, tuple(failed), weak, self._fetched)
 
     async def collect(self, wanted: Wanted, tell: Tell = _silent) -> tuple[Collection, list[tuple[str, str]]]:
         """Everything that enough holders hold, with who failed and why."""
-        collection = Collection(self._settings.chain_id)
-        failed: list[tuple[str, str]] = []
-        waiting = await self.holders(tell)
-        while waiting and collection.operators() < self._settings.holders:
-            missing = self._settings.holders - collection.operators()
-            now, waiting = waiting[:missing], waiting[missing:]
-            async with trio.open_nursery() as nursery:
-                for holder in now:
-                    nursery.start_soon(self._ask, holder, collection, failed, wanted, tell)
-        if not collection.holdings:
+        search = _Search(self, wanted, tell)
+        kept = self._kept(wanted, tell)
+        if kept is not None:
+            search.collection.kept = kept.records
+            search.library.add(kept.records)
+        await search.run()
+        if not search.collection.holdings:
+            failed = search.failed
             raise UnreachableError(
                 "no node that holds the directory could be reached",
                 hint="Tried: " + "; ".join(f"{who}: {why}" for who, why in failed) + ". Add another entry."
                 if failed
                 else "Add the address of another node to the entries.",
             )
-        return collection, failed
-
-    async def holders(self, tell: Tell = _silent, *, search: bool = True) -> list[Holder]:
-        """Holders in the order to ask: one of each operator first, the rest after, the entry itself last.
-
-        ``search`` asks the DHT too, so that the entry alone does not decide whom this client hears.
-        """
-        await self.meet_nodes()
-        tell(Progress(f"{len(self._nodes)} nodes known"))
-        known = [record for record in self._nodes.values() if DIRECTORY in record.offers]
-        found = {record.peer_id: Holder(record.address, operator_of(record)) for record in known}
-        for address in await self._providers() if search else []:
-            found.setdefault(address.peer_id, Holder(address, f"node {address.peer_id[-8:]}"))
-        ordered = one_voice_a_network([found[peer] for peer in sorted(found)])
-        self._rng.shuffle(ordered)
-        return _diverse(ordered, last=self._entry_ids())
+        self._keep(search)
+        return search.collection, search.failed
 
     async def meet_nodes(self) -> tuple[NodeRecord, ...]:
-        """Node records from the first entry that answers; they also teach the routes who runs what."""
+        """Node records from the entries that answer; they also teach the routes who runs what."""
         errors: list[str] = []
-        for entry in self._routes.entries:
-            try:
-                async with self._directly(entry) as channel:
-                    question = NodesWanted((), limits.DIRECTORY_NODES_MAX)
-                    answer = await call(channel, question, (Nodes,), deadline=self._settings.call_deadline)
-                    self._learn(answer)
-                    return tuple(self._nodes.values())
-            except WarmlineError as error:
-                errors.append(str(error))
-        raise UnreachableError(
-            "none of the entries answers: " + "; ".join(errors),
-            hint="Check that you are online and that the entries' addresses are right.",
-        )
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                for entry in self._routes.entries[:ENTRIES_ASKED]:
+                    nursery.start_soon(self._ask_entry, entry, errors, scope)
+        for entry in self._routes.entries[ENTRIES_ASKED:]:
+            if self._known.records:
+                break
+            await self._ask_entry(entry, errors, None)
+        if not self._known.records and len(errors) >= len(self._routes.entries):
+            raise UnreachableError(
+                "none of the entries answers: " + "; ".join(errors),
+                hint="Check that you are online and that the entries' addresses are right.",
+            )
+        return tuple(self._known.records[peer] for peer in sorted(self._known.records))
 
     async def publish(self, records: Sequence[bytes]) -> tuple[Published, ...]:
         """Hand signed records to a directory node over a circuit; the verdicts in order.
@@ -182,7 +160,8 @@ class Finder:
         """
         answers: list[Published] = []
         errors: list[str] = []
-        for holder in await self.holders(search=False):
+        await self.meet_nodes()
+        for holder in self.order():
             try:
                 async with self._channel(holder) as channel:
                     for data in records[len(answers) :]:
@@ -197,86 +176,81 @@ class Finder:
             hint="Publish again in a minute; what was taken already is only renewed.",
         )
 
+    def order(self) -> list[Holder]:
+        """Holders in the order to ask: one of each operator first, the rest after, the entries last."""
+        holders = self._known.holders(DIRECTORY)
+        self._rng.shuffle(holders)
+        return diverse(holders, last=self._entry_ids())
+
+    async def fetch(self, holder: Holder, library: Library | None = None, *, more_nodes: bool = False) -> Directory:
+        """The whole directory of one holder, every record verified; what ``library`` has is not fetched.
+
+        With ``more_nodes`` it is also asked whom it knows.
+        """
+        key = public_of(holder.address.peer_id)
+        async with self._channel(holder) as channel:
+            directory = await read_directory(channel, key, library or Library(), deadline=self._settings.call_deadline)
+            if more_nodes:
+                await self._ask_for_nodes(channel, holder.address.peer_id)
+            return directory
+
+    # --- the cache -----------------------------------------------------------------------------------------------
+
+    def _kept(self, wanted: Wanted, tell: Tell) -> Kept | None:
+        """What the cache holds, shown at once with its age."""
+        now = self._clock.utc_ms()
+        kept = self._cache.load(now) if self._cache is not None else None
+        if kept is None:
+            return None
+        before = Collection(self._settings.chain_id, list(kept.holdings), kept.records)
+        matches = tuple(before.matches(wanted, now))
+        tell(Progress("from this device", matches, max(0, now - kept.saved_ms)))
+        return kept
+
+    def _keep(self, search: _Search) -> None:
+        if self._cache is None:
+            return
+        now = self._clock.utc_ms()
+        try:
+            self._cache.save(now, search.collection.everything(now), search.voices)
+        except OSError as error:
+            log.warning("the directory is not kept on this device: %s", error)
+
     # --- asking --------------------------------------------------------------------------------------------------
 
-    async def _ask(
-        self,
-        holder: Holder,
-        collection: Collection,
-        failed: list[tuple[str, str]],
-        wanted: Wanted,
-        tell: Tell,
-    ) -> None:
-        why = f"nothing within {self._settings.fetch_deadline:g} s"
-        with trio.move_on_after(self._settings.fetch_deadline):
-            try:
-                holding = await self.fetch(holder, collection)
-            except WarmlineError as error:
-                why = str(error)
-            else:
-                collection.add(holding)
-                matches = tuple(collection.matches(wanted, self._clock.utc_ms()))
-                tell(Progress(f"{holder.operator}: {len(holding.records)} records", matches))
-                return
-        failed.append((holder.operator, why))
-        tell(Progress(f"{holder.operator}: {why}"))
+    async def _ask_entry(self, entry: str, errors: list[str], others: trio.CancelScope | None) -> None:
+        try:
+            async with self._directly(entry) as channel:
+                await self._ask_for_nodes(channel, channel.peer)
+        except WarmlineError as error:
+            errors.append(str(error))
+        else:
+            if others is not None:  # the slow ones have a little longer
+                others.deadline = min(others.deadline, trio.current_time() + GRACE)
 
-    async def fetch(self, holder: Holder, collection: Collection | None = None) -> Holding:
-        """The whole snapshot of one holder, every record verified; bodies that are known already are not fetched."""
-        async with self._channel(holder) as channel:
-            try:
-                return await self._snapshot(channel, holder, collection or Collection())
-            except RefusedError as error:
-                if error.code != "gone":
-                    raise
-                return await self._snapshot(channel, holder, collection or Collection())
+    async def _ask_for_nodes(self, channel: Channel, informant: str) -> None:
+        question = NodesWanted((), limits.DIRECTORY_NODES_MAX)
+        answer = await call(channel, question, (Nodes,), deadline=self._settings.call_deadline)
+        now = self._clock.utc_ms()
+        for data in answer.records:
+            record = open_record(data)
+            if isinstance(record.body, NodeRecord) and record.expires > now:
+                self._known.learn(record.body, informant)
 
-    async def _snapshot(self, channel: Channel, holder: Holder, collection: Collection) -> Holding:
-        deadline = self._settings.call_deadline
-        manifest = await call(channel, SnapshotWanted(0), (Manifest,), deadline=deadline)
-        _check_sizes(manifest)
-        rows = read_index(await self._section(channel, manifest, INDEX, 0, manifest.index_size))
-        if len(rows) != manifest.records:
-            raise MalformedError("an index with another number of rows than it said")
-        sheet = await self._section(channel, manifest, STANDING, 0, manifest.standing_size)
-        standing = read_standing(sheet, public_of(holder.address.peer_id))
-        held = {record.digest[:8]: record for one in collection.holdings for record in one.records}
-        records = [held[row.print] for row in rows if row.print in held]
-        needed = {bucket_at(position, len(rows)) for position, row in enumerate(rows) if row.print not in held}
-        for bucket, size in enumerate(manifest.bucket_sizes):
-            if bucket in needed:
-                data = await self._section(channel, manifest, BODIES, bucket, size)
-                records += [record for body in read_bodies(data) if (record := _opened(body))]
-                await trio.lowlevel.checkpoint()
-        return Holding(holder.address.peer_id, holder.operator, tuple(records), standing)
-
-    async def _section(self, channel: Channel, manifest: Manifest, section: str, bucket: int, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            question = PartWanted(manifest.id, section, bucket, len(data))
-            part = await call(channel, question, (Part,), deadline=self._settings.call_deadline)
-            if not part.data or len(data) + len(part.data) > size:
-                raise MalformedError(f"a {section} section of another size than it said")
-            data += part.data
-        return bytes(data)
-
-    async def _providers(self) -> list[NodeAddress]:
-        """Holders that the DHT names; none where the lookup fails, since known nodes may do."""
-        seeds = [record.address for record in self._nodes.values()]
+    async def _look_up(self, told: Callable[[Contact], None]) -> None:
+        """Name holders that the DHT knows, as they are heard of; none where the lookup fails: known nodes may do."""
         lookup = ClientLookup(
             self._routes,
-            seeds,
+            [record.address for record in self._known.records.values()],
             rng=self._rng,
             clock=self._clock,
             query_seconds=self._settings.lookup_deadline / 2,
             lookup_seconds=self._settings.lookup_deadline,
         )
         try:
-            contacts = await lookup.providers(shard_key(), enough=2 * self._settings.holders)
+            await lookup.providers(shard_key(), told=told)
         except WarmlineError as error:
             log.info("no holders from the DHT: %s", error)
-            return []
-        return [address for contact in contacts if (address := _address(contact.peer_id, contact.addrs))]
 
     # --- channels ------------------------------------------------------------------------------------------------
 
@@ -311,86 +285,115 @@ class Finder:
     def _entry_ids(self) -> set[str]:
         return {entry.rpartition("/p2p/")[2] for entry in self._routes.entries}
 
-    def _learn(self, answer: Nodes) -> None:
-        now = self._clock.utc_ms()
-        for data in answer.records:
-            record = open_record(data)
-            if isinstance(record.body, NodeRecord) and record.expires > now:
-                held = self._nodes.get(record.body.peer_id)
-                if held is None or record.body.seq > held.seq:
-                    self._nodes[record.body.peer_id] = record.body
 
+class _Search:
+    """One search under way: discovery and fetches side by side."""
 
-def operator_of(record: NodeRecord) -> str:
-    """Who runs a node: a wallet that proved it, else the name given."""
-    return "0x" + record.wallet.hex() if record.wallet else record.operator
+    def __init__(self, finder: Finder, wanted: Wanted, tell: Tell) -> None:
+        self.collection = Collection(finder._settings.chain_id)
+        self.library = Library()
+        self.failed: list[tuple[str, str]] = []
+        self.voices: list[tuple[str, str, tuple[bytes, ...]]] = []
+        self._finder = finder
+        self._settings = finder._settings
+        self._known = finder._known
+        self._wanted = wanted
+        self._tell = tell
+        self._asked: dict[str, str] = {}
+        self._running: dict[str, str] = {}
+        self._discovering = True
+        self._enough_at = float("inf")
+        self._met = trio.Event()
+        self._changed = trio.Event()
 
+    async def run(self) -> None:
+        """Until enough holders of different operators have answered, or there is nobody left to ask."""
+        failure: WarmlineError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._discover)
+            try:
+                await self._finder.meet_nodes()
+            except WarmlineError as error:
+                failure = error
+                nursery.cancel_scope.cancel()
+            else:
+                self._tell(Progress(f"{len(self._known.records)} nodes known"))
+                await self._fetch_all(nursery)
+            nursery.cancel_scope.cancel()
+        if failure is not None:  # raised out here, where no nursery wraps it in a group
+            raise failure
 
-def one_voice_a_network(holders: Sequence[Holder]) -> list[Holder]:
-    """The same holders, those that share a network under one operator's name.
+    async def _fetch_all(self, nursery: trio.Nursery) -> None:
+        self._met.set()
+        while not self._over():
+            self._changed = trio.Event()
+            while (holder := self._next()) is not None:
+                self._asked[holder.address.peer_id] = self._running[holder.address.peer_id] = holder.operator
+                nursery.start_soon(self._ask, holder)
+            if self._discovering or self._running:
+                with trio.move_on_at(self._enough_at + self._settings.patience):
+                    await self._changed.wait()
 
-    Keys and operators' names are free, addresses on the open network are not: otherwise one machine with twenty names
-    would outvote everybody else, and be all that a search ever hears.
-    """
-    groups: dict[str, str] = {}
+    def _over(self) -> bool:
+        if self.collection.operators() >= self._settings.holders:
+            self._enough_at = min(self._enough_at, trio.current_time())
+            waited = trio.current_time() >= self._enough_at + self._settings.patience
+            return waited or not self._discovering
+        return not self._running and not self._discovering and self._next() is None
 
-    def root(name: str) -> str:
-        while (above := groups.setdefault(name, name)) != name:
-            name = above
-        return name
-
-    for holder in holders:
-        for network in sorted(networks_of(holder.address)):
-            low, high = sorted((root(f"operator {holder.operator}"), root(f"network {network}")))
-            groups[low] = high
-    names: dict[str, str] = {}
-    for holder in sorted(holders, key=lambda each: each.operator):
-        names.setdefault(root(f"operator {holder.operator}"), holder.operator)
-    return [replace(holder, operator=names[root(f"operator {holder.operator}")]) for holder in holders]
-
-
-def networks_of(address: NodeAddress) -> set[str]:
-    """The open networks (/16, /32 of IPv6) and the domains that a node's addresses are in; none for private ones."""
-    found = set()
-    for addr in address.addrs:
-        if not is_global(addr):
-            continue
-        domain = ".".join(addr.split("/")[2].lower().rstrip(".").split(".")[-2:])
-        found.add(network_of(addr) or domain)
-    return found
-
-
-def _diverse(holders: list[Holder], *, last: set[str]) -> list[Holder]:
-    """One holder of each operator first, then the others; entries only where nobody else is left."""
-    holders = sorted(holders, key=lambda holder: holder.address.peer_id in last)
-    seen: set[str] = set()
-    first: list[Holder] = []
-    rest: list[Holder] = []
-    for holder in holders:
-        (rest if holder.operator in seen else first).append(holder)
-        seen.add(holder.operator)
-    return first + rest
-
-
-def _check_sizes(manifest: Manifest) -> None:
-    """A holder may not announce more than a snapshot of so many records can have: the sizes cost memory and time."""
-    count = manifest.records
-    if len(manifest.bucket_sizes) != bucket_count(count):
-        raise MalformedError("a snapshot with another number of buckets than its records need")
-    if sum(manifest.bucket_sizes) > limits.SNAPSHOT_BODIES_MAX or manifest.standing_size > (count + 1) * STANDING_ROW:
-        raise MalformedError("a snapshot that is larger than its records can be")
-
-
-def _opened(data: bytes) -> OpenedRecord | None:
-    """The record, or None for one that is broken: the rest of the bucket may be sound."""
-    try:
-        return open_record(data)
-    except RemoteError:
+    def _next(self) -> Holder | None:
+        """The next holder to ask: of an operator that was not asked, and not all of them at one informant's word."""
+        heard = {holding.operator for holding in self.collection.holdings} | set(self._running.values())
+        if len(heard) >= self._settings.holders:
+            return None
+        entries = self._finder._entry_ids()
+        alone = [self._known.only_by(peer) for peer in self._asked]
+        for holder in self._finder.order():
+            peer = holder.address.peer_id
+            if peer in self._asked or holder.operator in heard:
+                continue
+            informant = self._known.only_by(peer)
+            crowded = informant is not None and alone.count(informant) >= self._settings.holders - 1
+            if not self._discovering or not (crowded or peer in entries):
+                return holder
         return None
 
+    async def _discover(self) -> None:
+        try:
+            await self._met.wait()
+            with trio.move_on_after(self._settings.lookup_deadline):
+                await self._finder._look_up(self._hear)
+        finally:
+            self._discovering = False
+            self._changed.set()
 
-def _address(peer_id: str, addrs: tuple[str, ...]) -> NodeAddress | None:
-    try:
-        return NodeAddress(peer_id, addrs[:8]) if addrs else None
-    except WarmlineError:
-        return None
+    def _hear(self, contact: Contact) -> None:
+        address = address_of(contact.peer_id, contact.addrs)
+        if address is not None:
+            self._known.hear(address, "dht")
+            self._changed.set()
+
+    async def _ask(self, holder: Holder) -> None:
+        peer, why = holder.address.peer_id, f"nothing within {self._settings.fetch_deadline:g} s"
+        progress = None
+        with trio.move_on_after(self._settings.fetch_deadline):
+            try:
+                directory = await self._finder.fetch(holder, self.library, more_nodes=self._discovering)
+            except WarmlineError as error:
+                why = str(error)
+            else:
+                progress = self._take(holder, directory)
+        del self._running[peer]
+        if progress is None:
+            self.failed.append((holder.operator, why))
+            progress = Progress(f"{holder.operator}: {why}")
+        self._tell(progress)
+        self._changed.set()
+
+    def _take(self, holder: Holder, directory: Directory) -> Progress:
+        peer = holder.address.peer_id
+        self._finder._fetched += directory.fetched
+        self.collection.add(Holding(peer, holder.operator, directory.records, directory.sheet))
+        self.voices.append((peer, holder.operator, directory.sheets))
+        matches = tuple(self.collection.matches(self._wanted, self._finder._clock.utc_ms()))
+        return Progress(f"{holder.operator}: {len(directory.records)} records", matches)

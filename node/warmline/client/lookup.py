@@ -62,12 +62,23 @@ class ClientLookup:
         values = [value for _, value in found.values if _valid(validate, key, value)]
         return values[select(key, values)] if values else None
 
-    async def providers(self, content: bytes, *, enough: int | None = None) -> tuple[Contact, ...]:
-        """Who claims to hold the shard ``content``, nobody twice; ``enough`` ends the lookup early.
+    async def providers(
+        self, content: bytes, *, told: Callable[[Contact], None] = lambda contact: None
+    ) -> tuple[Contact, ...]:
+        """Who claims to hold the shard ``content``, nobody twice; ``told`` hears of each at once.
 
-        Raises :class:`UnreachableError` where not one node answered.
+        The lookup goes to its end: one that stopped at the first few names would stop at a liar's. Raises
+        :class:`UnreachableError` where not one node answered.
         """
-        found = await self._look_up(KadType.GET_PROVIDERS, content, enough=enough, public=True)
+        heard: set[str] = set()
+
+        def hear(found: Found) -> None:
+            for contact in found.providers:
+                if contact.peer_id not in heard:
+                    heard.add(contact.peer_id)
+                    told(contact)
+
+        found = await self._look_up(KadType.GET_PROVIDERS, content, told=hear, public=True)
         return found.providers
 
     async def node(self, peer_id: str) -> Contact | None:
@@ -75,13 +86,20 @@ class ClientLookup:
         found = await self._look_up(KadType.FIND_NODE, base58_decode(peer_id))
         return next((contact for contact in found.closest if contact.peer_id == peer_id), None)
 
-    async def _look_up(self, kind: KadType, key: bytes, *, enough: int | None = None, public: bool = False) -> Found:
+    async def _look_up(
+        self, kind: KadType, key: bytes, *, told: Callable[[Found], None] | None = None, public: bool = False
+    ) -> Found:
         async def ask(contact: Contact, message: KadMessage) -> KadMessage:
             async with self._channel(contact, public) as channel:
                 return await exchange(channel, message, deadline=self._query_seconds)
 
-        lookup = Lookup(kind, key, self._seeds, enough=enough)
-        found = await drive(lookup, ask, query_seconds=self._query_seconds, seconds=self._lookup_seconds)
+        found = await drive(
+            Lookup(kind, key, self._seeds),
+            ask,
+            query_seconds=self._query_seconds,
+            seconds=self._lookup_seconds,
+            told=told,
+        )
         if not found.closest:
             raise UnreachableError(
                 f"none of the {found.asked} nodes asked answered",

@@ -108,18 +108,23 @@ class Collection:
     chain_id: int | None = None
     """The chain whose standing counts; None: the one that most operators follow."""
     holdings: list[Holding] = field(default_factory=list)
+    kept: tuple[OpenedRecord, ...] = ()
+    """What this device knew before: signed like the rest, so that no holder can take it back by leaving it out."""
 
     def add(self, holding: Holding) -> None:
         self.holdings.append(holding)
 
     def records(self, now_ms: int) -> list[OpenedRecord]:
         """The newest of everything that lives, by id. What is signed in the future is not believed yet."""
-        latest = now_ms + limits.CLOCK_SKEW_MS
         sheets = self._sheets(now_ms)
-        everything = {
-            record.digest: record for holding in self.holdings for record in holding.records if record.seq <= latest
-        }
-        return living((each for each in everything.values() if _may_speak(each, sheets, now_ms)), now_ms)
+        return living((each for each in self.everything(now_ms) if _may_speak(each, sheets, now_ms)), now_ms)
+
+    def everything(self, now_ms: int) -> list[OpenedRecord]:
+        """Every record that anybody holds and that is not over, older ones under the same id too."""
+        latest = now_ms + limits.CLOCK_SKEW_MS
+        held = (record for records in (self.kept, *(h.records for h in self.holdings)) for record in records)
+        found = {each.digest: each for each in held if each.seq <= latest and each.body.not_after > now_ms}
+        return list(found.values())
 
     def operators(self) -> int:
         return len({holding.operator for holding in self.holdings})

@@ -19,8 +19,13 @@ Ask = Callable[[Contact, KadMessage], Awaitable[KadMessage]]
 """Sends one message to a contact and returns its answer; raises a remote or a world error where there is none."""
 
 
-async def drive(lookup: Lookup, ask: Ask, *, query_seconds: float, seconds: float) -> Found:
-    """Run ``lookup`` to its end, at most ``seconds`` long; what is known by then is the result."""
+async def drive(
+    lookup: Lookup, ask: Ask, *, query_seconds: float, seconds: float, told: Callable[[Found], None] | None = None
+) -> Found:
+    """Run ``lookup`` to its end, at most ``seconds`` long; what is known by then is the result.
+
+    ``told`` gets what is known after each answer.
+    """
     wake = trio.Event()
 
     async def one(contact: Contact, message: KadMessage) -> None:
@@ -29,6 +34,8 @@ async def drive(lookup: Lookup, ask: Ask, *, query_seconds: float, seconds: floa
             lookup.on_failure(contact.peer_id)
         else:
             lookup.on_response(contact.peer_id, answer)
+            if told is not None:
+                told(lookup.found)
         wake.set()
 
     with trio.move_on_after(seconds):

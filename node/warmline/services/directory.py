@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -32,6 +33,7 @@ from warmline.store.store import Store
 from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, RemoteError, UsageError, WarmlineError, WorldError
 from warmline_protocol.keys import SigningKey
+from warmline_protocol.networks import networks_of
 from warmline_protocol.records.delegation import Delegation
 from warmline_protocol.records.digests import differing
 from warmline_protocol.records.envelope import NODE, OpenedRecord, record_id, sign_record
@@ -39,7 +41,7 @@ from warmline_protocol.records.messages import (
     PROTOCOL,
     REQUESTS,
     TOPIC,
-    BucketWanted,
+    BucketsWanted,
     Digests,
     NodesWanted,
     PartWanted,
@@ -58,6 +60,8 @@ log = logging.getLogger("warmline.directory")
 SYNC_PEERS: Final = 2
 SYNC_AT_ONCE: Final = 4
 CHANNELS_PER_PEER: Final = 8
+PROVIDED_DEPTH: Final = 5
+"""Who holds everything says so under the key of depth 0, and shard by shard while these are few."""
 
 
 class ChainChanges(Protocol):
@@ -72,6 +76,8 @@ class RecordDht(Protocol):
     async def put(self, key: str, value: bytes) -> object: ...
 
     async def provide(self, content: bytes) -> object: ...
+
+    def unprovide(self, content: bytes) -> object: ...
 
     def drop(self, key: str) -> object: ...
 
@@ -145,13 +151,14 @@ class Directory:
         self._own: NodeRecord | None = None
         self._outbox_send, self._outbox = trio.open_memory_channel[_Told](256)
         shelf.on_welcome = self._welcome
+        shelf.on_gone = self._gone
         shelf.index.own = record_id(NODE, key.public)
 
     # --- for the rest of the node --------------------------------------------------------------------------------
 
-    async def publish(self, data: bytes) -> Published:
+    async def publish(self, data: bytes, source: str = "") -> Published:
         """Take in a record at its home node and tell others; the answer is the verdict with what to do about it."""
-        answer, record = await self.shelf.take(data, home=True)
+        answer, record = await self.shelf.take(data, home=True, source=source)
         if answer.verdict is Verdict.ACCEPT and record is not None:
             self._note_change()
             await self._announce(record)
@@ -200,7 +207,14 @@ class Directory:
         """Pull once from a connected peer."""
         before = self.shelf.index.version
         try:
-            return await sync_with(self._host, peer, self.shelf, self.clocks, seconds=self._settings.sync_deadline)
+            return await sync_with(
+                self._host,
+                peer,
+                self.shelf,
+                self.clocks,
+                seconds=self._settings.sync_deadline,
+                source=self._source_of(peer),
+            )
         finally:
             if self.shelf.index.version != before:
                 self._note_change()
@@ -218,7 +232,7 @@ class Directory:
         """Answer one channel until the other side ends."""
 
         async def answer(question: object) -> object:
-            return await self._answer(question, channel.peer)
+            return await self._answer(question, channel)
 
         await answer_calls(
             channel,
@@ -228,34 +242,34 @@ class Directory:
             max_question=limits.DIRECTORY_QUESTION_MAX,
         )
 
-    async def _answer(self, question: object, peer: str) -> object:
+    async def _answer(self, question: object, channel: Channel) -> object:
         match question:
             case NodesWanted():
                 return serve.some_nodes(self.shelf, question, self._rng)
             case Digests():
-                return self._compare(question, peer)
-            case BucketWanted():
-                return serve.bucket(self.shelf, question)
+                return self._compare(question, channel.peer)
+            case BucketsWanted():
+                return serve.buckets(self.shelf, question)
             case RecordsWanted():
                 return serve.records(self.shelf, question)
             case Publish():
-                return await self._published(question)
+                return await self._published(question, f"entry {channel.via or ''}")
             case SnapshotWanted():
-                return serve.manifest(self._snapshots, question.shard)
+                return self._snapshots.manifest(question.shard)
             case PartWanted():
                 return self._snapshots.part(question)
             case _:
                 raise UsageError(f"no answer for {type(question).__name__}")
 
-    async def _published(self, question: Publish) -> Published:
+    async def _published(self, question: Publish, source: str) -> Published:
         # Every record taken here is told to everybody: one stranger who signs the same one again and again would make
         # this node exceed what others hear from it, and silence its neighbours' records with its own.
-        if not self._strangers.take() and not self.shelf.weigh(question.record)[0].verified:
+        if not self._strangers.take() and not self.shelf.weigh(question.record, source)[0].verified:
             raise RefusedError(
                 "busy", "too many records are published here now", hint="Publish through another node, or in a minute."
             )
         try:
-            return await self.publish(question.record)
+            return await self.publish(question.record, source)
         except WarmlineError as error:  # a full disk: the author should know and try elsewhere
             raise RefusedError("not-kept", error.message, hint="Publish through another node.") from error
 
@@ -268,7 +282,14 @@ class Directory:
     # --- telling -------------------------------------------------------------------------------------------------
 
     def _judge_gossip(self, data: bytes, peer: str) -> Verdict:
-        return self.shelf.weigh(data)[0].verdict
+        return self.shelf.weigh(data, self._source_of(peer))[0].verdict
+
+    def _source_of(self, peer: str) -> str:
+        """What a neighbour's records count as: its network, or itself on a private one; who is no node is anybody."""
+        record = self.shelf.index.node(peer, self.shelf.judge.clock.utc_ms())
+        if record is None:
+            return "strangers"
+        return min(networks_of(record.addrs), default=f"node {peer}")
 
     async def _announce(self, record: OpenedRecord) -> None:
         if self._gossip is not None:
@@ -277,6 +298,10 @@ class Directory:
     def _welcome(self, record: OpenedRecord) -> None:
         self._note_change()
         self._tell_soon(_Told(record, announced=False))
+
+    def _gone(self, record_id: bytes) -> None:
+        if self._dht is not None:
+            self._dht.drop(dht_key(record_id))
 
     def _tell_soon(self, told: _Told) -> None:
         try:
@@ -308,11 +333,11 @@ class Directory:
 
     async def _hear(self, messages: AsyncIterable[GossipMessage]) -> None:
         async for message in messages:
-            await self._take_quietly(message.data)
+            await self._take_quietly(message.data, self._source_of(message.source_peer))
 
-    async def _take_quietly(self, data: bytes) -> None:
+    async def _take_quietly(self, data: bytes, source: str) -> None:
         try:
-            answer, _ = await self.shelf.take(data)
+            answer, _ = await self.shelf.take(data, source=source)
         except WarmlineError as error:
             log.warning("a record is not kept: %s (%s)", error, error.hint)
             return
@@ -351,8 +376,17 @@ class Directory:
             self._neighbours.done(peer)
 
     async def _keep_in_dht(self, dht: RecordDht) -> None:
+        provided: set[bytes] = set()
         while True:
-            await self._quietly(lambda: dht.provide(shard_key()))
+            depth = (self._snapshots.shards() - 1).bit_length()
+            keys = [shard_key()]
+            if 0 < depth <= PROVIDED_DEPTH:
+                keys += [shard_key(shard, depth) for shard in range(1 << depth)]
+            for key in keys:
+                await self._quietly(partial(dht.provide, key))
+            for key in provided - set(keys):
+                dht.unprovide(key)
+            provided = set(keys)
             await trio.sleep(self._settings.provide_every * self._rng.uniform(0.8, 1.0))
 
     async def _put_again(self, dht: RecordDht) -> None:

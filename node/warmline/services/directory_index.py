@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from warmline_protocol import limits
-from warmline_protocol.records.digests import bucket_digest, bucket_of
+from warmline_protocol.records.digests import bucket_digest, bucket_of, pack_entry
 from warmline_protocol.records.envelope import NODE, OpenedRecord
 from warmline_protocol.records.merge import stamp_of
-from warmline_protocol.records.messages import Entry
 from warmline_protocol.records.node import NodeRecord
-from warmline_protocol.records.snapshot import IN_SNAPSHOT, summarise
+from warmline_protocol.records.snapshot import IN_SNAPSHOT, Row, summarise
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,13 @@ class Held:
     verified: bool
     home: bool
     summary: bytes
+    source: str = ""
+    """Through whom it came first: an entry, a neighbour's network. What space is shared by."""
+
+    @property
+    def crowd(self) -> bool:
+        """Which of the two rooms of what no chain vouches for it takes a place in: node records have their own."""
+        return self.record.ends == NODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +40,20 @@ class Room:
 
     No chain vouches for a node, and relays carry to nodes that they know only: if strangers' cards and listings could
     take the places of node records, one script would end private routing for every node that comes later.
-
-    As many records as fit one shard's index: a node that held more would have to serve several shards.
     """
 
-    records: int = limits.SNAPSHOT_INDEX_MAX // (limits.SUMMARY_ROW_MAX + 2)
+    records: int = 32_768
     unverified: int = 2_000
     nodes: int = 1_500
     bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whether a record fits, and the id of the one that goes for it, if any."""
+
+    fits: bool
+    instead_of: bytes | None = None
 
 
 class DirectoryIndex:
@@ -58,6 +70,7 @@ class DirectoryIndex:
         self._bytes = 0
         self._unverified = 0
         self._nodes = 0
+        self._sources: dict[bool, dict[str, dict[bytes, None]]] = {False: {}, True: {}}
         self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(limits.DIGEST_BUCKETS)]
         self._digests: list[bytes | None] = [None] * limits.DIGEST_BUCKETS
 
@@ -82,21 +95,45 @@ class DirectoryIndex:
         held = self._held.get(record.id)
         return held is not None and stamp_of(held.record) >= stamp_of(record)
 
-    def has_room(self, record: OpenedRecord, *, verified: bool) -> bool:
-        if record.id in self._held or record.id == self.own:
-            return True
-        full = len(self._held) >= self.room.records or self._bytes + len(record.data) > self.room.bytes
-        if full or verified:
-            return not full
-        if record.ends == NODE:
-            return self._nodes < self.room.nodes
-        return self._unverified - self._nodes < self.room.unverified
+    def place(self, record: OpenedRecord, *, verified: bool, source: str) -> Place:
+        """Whether there is room for ``record``, and which record would have to go for it.
 
-    def put(self, record: OpenedRecord, *, verified: bool, home: bool) -> None:
-        """Keep ``record`` in the place of whatever had its id."""
+        Places of what no chain vouches for are shared by source, as a fair queue shares a line: while there is room
+        anybody takes it, and when there is none, whoever has most gives way to whoever has less. Many keys behind one
+        entry or one neighbour so take what is left over, never the places of others.
+        """
+        if record.id in self._held or record.id == self.own:
+            return Place(True)
+        full = len(self._held) >= self.room.records or self._bytes + len(record.data) > self.room.bytes
+        if verified:
+            return Place(True) if not full else self._instead(None, (False, True))
+        nodes = record.ends == NODE
+        taken, most = (
+            (self._nodes, self.room.nodes) if nodes else (self._unverified - self._nodes, self.room.unverified)
+        )
+        if not full and taken < most:
+            return Place(True)
+        return self._instead(source, (nodes,))
+
+    def _instead(self, source: str | None, rooms: tuple[bool, ...]) -> Place:
+        """The latest that came through whoever has most, if that is more than ``source`` would have then."""
+        sizes = ((len(ids), room, who) for room in rooms for who, ids in self._sources[room].items() if who != source)
+        most, room, who = max(sizes, default=(0, False, ""))
+        least = 0 if source is None else len(self._sources[rooms[0]].get(source, ())) + 1
+        if most <= least:
+            return Place(False)
+        victim = next((each for each in reversed(self._sources[room][who]) if each != self.own), None)
+        return Place(victim is not None, victim)
+
+    def put(self, record: OpenedRecord, *, verified: bool, home: bool, source: str = "") -> None:
+        """Keep ``record`` in the place of whatever had its id; it stays counted to whom that came through."""
+        before = self._held.get(record.id)
+        source = before.source if before is not None else source
         self.drop(record.id)
         summary = summarise(record) if record.kind in IN_SNAPSHOT else b""
-        self._held[record.id] = Held(record, verified, home, summary)
+        held = self._held[record.id] = Held(record, verified, home, summary, source)
+        if not verified:
+            self._sources[held.crowd].setdefault(source, {})[record.id] = None
         key = (record.owner, record.kind)
         self._counts[key] = self._counts.get(key, 0) + 1
         self._bytes += len(record.data)
@@ -113,6 +150,11 @@ class DirectoryIndex:
         if held is None:
             return
         record = held.record
+        if not held.verified:
+            theirs = self._sources[held.crowd][held.source]
+            del theirs[record_id]
+            if not theirs:
+                del self._sources[held.crowd][held.source]
         key = (record.owner, record.kind)
         self._counts[key] -= 1
         if not self._counts[key]:
@@ -149,19 +191,22 @@ class DirectoryIndex:
                 self._digests[index] = bucket_digest(self._buckets[index].items())
         return b"".join(digest for digest in self._digests if digest is not None)
 
-    def bucket(self, index: int) -> tuple[Entry, ...]:
-        """The entries of one bucket of directory sync; what does not fit one answer waits for another round."""
-        ids = sorted(self._buckets[index])[: limits.ITEMS_MAX]
-        records = [self._held[key].record for key in ids]
-        return tuple(Entry(record.id, record.seq, record.digest) for record in records)
+    def bucket(self, index: int) -> bytes:
+        """The entries of one bucket of directory sync, in id order."""
+        records = (self._held[key].record for key in sorted(self._buckets[index]))
+        return b"".join(pack_entry(record.id, record.seq, record.digest) for record in records)
 
-    def rows(self, now_ms: int) -> list[tuple[bytes, bytes]]:
-        """(summary, record) pairs for a snapshot, in id order."""
-        return [(held.summary, held.record.data) for held in self if held.summary and held.record.expires > now_ms]
+    def named(self, prefix: bytes) -> list[OpenedRecord]:
+        """The records whose ids begin with ``prefix``: one, unless somebody made more on purpose."""
+        return [self._held[key].record for key in self._buckets[prefix[0]] if key.startswith(prefix)]
 
-    def wallets(self) -> list[bytes]:
-        """The wallets that records in the snapshot speak for."""
-        return sorted({held.record.wallet for held in self if held.summary and held.record.wallet})
+    def rows(self, now_ms: int) -> list[Row]:
+        """What a snapshot takes of every record that belongs in one, in id order."""
+        return [
+            Row(held.record.id, held.summary, held.record.data, held.record.wallet)
+            for held in self
+            if held.summary and held.record.expires > now_ms
+        ]
 
     def _changed(self, record_id: bytes) -> None:
         self._digests[bucket_of(record_id)] = None

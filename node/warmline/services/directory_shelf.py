@@ -8,7 +8,7 @@ settled anew when the chain moves.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -16,11 +16,12 @@ import trio
 
 from warmline.env import RunBlocking
 from warmline.services import directory_store
-from warmline.services.directory_index import DirectoryIndex, Room
+from warmline.services.directory_index import DirectoryIndex, Place, Room
 from warmline.services.directory_judge import RecordJudge
 from warmline.store.store import Store
 from warmline_protocol.errors import RemoteError
 from warmline_protocol.records.admission import Admission
+from warmline_protocol.records.digests import PREFIX, Entry
 from warmline_protocol.records.envelope import OpenedRecord
 from warmline_protocol.verdict import Verdict
 
@@ -41,6 +42,8 @@ class Shelf:
         self.judge = judge
         self.on_welcome: Callable[[OpenedRecord], None] = lambda record: None
         """Called with a record published here when it is accepted after all: time to tell others."""
+        self.on_gone: Callable[[bytes], None] = lambda record_id: None
+        """Called with the id of a record that gave its place to another."""
         self._store = store
         self._deferred: OrderedDict[bytes, tuple[OpenedRecord, bool]] = OrderedDict()
         self._refused: OrderedDict[bytes, int] = OrderedDict()
@@ -71,13 +74,22 @@ class Shelf:
         if record is None:
             return
         answer = self.judge.admit(record, self.index.count(record))
-        if answer.verdict is Verdict.ACCEPT and self.index.has_room(record, verified=answer.verified):
-            self.index.put(record, verified=answer.verified, home=row.home)
+        # Nobody remembers through whom these came: by owner they are many small crowds, so that a flood right after a
+        # restart finds nobody larger than itself to push aside.
+        source = f"kept {record.owner[:2].hex()}"
+        place = self.index.place(record, verified=answer.verified, source=source)
+        if answer.verdict is Verdict.ACCEPT and place.fits and place.instead_of is None:
+            self.index.put(record, verified=answer.verified, home=row.home, source=source)
         elif answer.verdict is Verdict.DEFER:
             self._defer(record, home=row.home)
 
-    def weigh(self, data: bytes) -> tuple[Admission, OpenedRecord | None]:
-        """The verdict on a record, without keeping it; the record is None exactly for REJECT."""
+    def weigh(
+        self, data: bytes, source: str = "", coming: Counter[tuple[bytes, str]] | None = None
+    ) -> tuple[Admission, OpenedRecord | None]:
+        """The verdict on a record, without keeping it; the record is None exactly for REJECT.
+
+        ``source`` is through whom it comes; ``coming`` counts records by owner and kind that are about to be kept.
+        """
         try:
             record = self.judge.open(data)
         except RemoteError as error:
@@ -86,40 +98,78 @@ class Shelf:
         same = held is not None and held.record.digest == record.digest
         if not same and self.index.is_older(record):
             return Admission(Verdict.IGNORE, "older"), record
-        answer = self.judge.admit(record, self.index.count(record))
-        if answer.verdict is Verdict.ACCEPT and not self.index.has_room(record, verified=answer.verified):
+        more = coming[record.owner, record.kind] if coming else 0
+        answer = self.judge.admit(record, self.index.count(record) + more)
+        if answer.verdict is Verdict.ACCEPT and not self._place(record, answer, source).fits:
             return Admission(Verdict.IGNORE, "full"), record
         return answer, record
 
-    async def take(self, data: bytes, *, home: bool = False) -> tuple[Admission, OpenedRecord | None]:
+    def _place(self, record: OpenedRecord, answer: Admission, source: str) -> Place:
+        return self.index.place(record, verified=answer.verified, source=source)
+
+    async def take(self, data: bytes, *, home: bool = False, source: str = "") -> tuple[Admission, OpenedRecord | None]:
         """Judge a record and act on it: keep, hold back, or remember that it was refused.
 
         Returns after the record is on the disk. DiskFullError leaves everything as it was.
         """
-        answer, record = self.weigh(data)
+        answer, record = self.weigh(data, source)
         if record is None:
             return answer, None
         if answer.verdict is Verdict.ACCEPT:
-            await self._keep(record, verified=answer.verified, home=home)
+            await self._keep(record, verified=answer.verified, home=home, source=source)
         elif answer.verdict is Verdict.DEFER:
             self._defer(record, home=home)
         else:
             self._refuse(record)
         return answer, record
 
-    def is_wanted(self, record_id: bytes, seq: int, digest: bytes) -> bool:
+    async def take_all(self, several: Sequence[bytes], source: str = "") -> list[tuple[Admission, OpenedRecord | None]]:
+        """:meth:`take` for records that came together: as many waits for the disk as for one.
+
+        Stops at the first broken one, whose answer is the last: the rest are from the same hand.
+        """
+        answers: list[tuple[Admission, OpenedRecord | None]] = []
+        kept: list[tuple[OpenedRecord, bool]] = []
+        coming: Counter[tuple[bytes, str]] = Counter()
+        for data in several:
+            await trio.lowlevel.checkpoint()  # opening one costs a fraction of a millisecond; others have their turn
+            answer, record = self.weigh(data, source, coming)
+            answers.append((answer, record))
+            if record is None:
+                break
+            if answer.verdict is Verdict.ACCEPT:
+                coming[record.owner, record.kind] += 1
+                kept.append((record, answer.verified))
+            elif answer.verdict is Verdict.DEFER:
+                self._defer(record, home=False)
+            else:
+                self._refuse(record)
+        new = [(record, verified) for record, verified in kept if not self._holds(record)]
+        await directory_store.save_all(self._store, [(record, False) for record, _ in new])
+        for record, verified in new:
+            await self._shelve(record, verified=verified, home=False, source=source)
+        return answers
+
+    def _holds(self, record: OpenedRecord) -> bool:
+        held = self.index.get(record.id)
+        return held is not None and held.record.digest == record.digest
+
+    def is_wanted(self, entry: Entry) -> bool:
         """Whether sync should fetch a record that another node names."""
-        if digest in self._deferred or self._refused.get(digest, 0) > self.judge.clock.utc_ms():
+        if entry.print in self._deferred or self._refused.get(entry.print, 0) > self.judge.clock.utc_ms():
             return False
-        held = self.index.get(record_id)
-        return held is None or (seq >= held.record.seq and digest != held.record.digest)
+        held = self.index.named(entry.prefix)
+        if len(held) != 1:
+            return True
+        (record,) = held
+        return entry.seq >= record.seq and entry.print != record.digest[:PREFIX]
 
     async def reconsider(self) -> tuple[bytes, ...]:
         """Judge again everything that the chain has a say in; the ids of records that are no longer welcome."""
         self._refused.clear()
         gone = await self._weed()
         for record, home in list(self._deferred.values()):
-            self._deferred.pop(record.digest, None)
+            self._deferred.pop(record.digest[:PREFIX], None)
             answer, _ = await self.take(record.data, home=home)
             if answer.verdict is Verdict.ACCEPT and home:
                 self.on_welcome(record)
@@ -134,7 +184,7 @@ class Shelf:
         await directory_store.forget(self._store, over)
         for record, _ in list(self._deferred.values()):
             if record.expires <= now:
-                self._deferred.pop(record.digest, None)
+                self._deferred.pop(record.digest[:PREFIX], None)
         return tuple(over)
 
     def statistics(self) -> dict[str, int]:
@@ -159,15 +209,30 @@ class Shelf:
         await directory_store.forget(self._store, gone)
         return tuple(gone)
 
-    async def _keep(self, record: OpenedRecord, *, verified: bool, home: bool) -> None:
+    async def _keep(self, record: OpenedRecord, *, verified: bool, home: bool, source: str) -> None:
         held = self.index.get(record.id)
         if held is not None and held.record.digest == record.digest:
             home = home or held.home
             if home == held.home:
                 return
         await directory_store.save(self._store, record, home=home)
-        if not self._is_beaten(record):
-            self.index.put(record, verified=verified, home=home)
+        await self._shelve(record, verified=verified, home=home, source=source)
+
+    async def _shelve(self, record: OpenedRecord, *, verified: bool, home: bool, source: str) -> None:
+        """Put what is on the disk into memory, if it still belongs there after the wait."""
+        if self._is_beaten(record):
+            return
+        place = self.index.place(record, verified=verified, source=source)
+        victim = self.index.get(place.instead_of) if place.instead_of else None
+        if victim is not None:
+            self.index.drop(victim.record.id)
+            self._refuse(victim.record)
+            self.on_gone(victim.record.id)
+            await directory_store.forget(self._store, [victim.record.id])
+        if place.fits:
+            self.index.put(record, verified=verified, home=home, source=source)
+        else:
+            await directory_store.forget(self._store, [record.id])
 
     def _is_beaten(self, record: OpenedRecord) -> bool:
         # Another task may have kept a newer one while the disk was busy.
@@ -175,11 +240,11 @@ class Shelf:
         return held is not None and held.record.digest != record.digest and self.index.is_older(record)
 
     def _defer(self, record: OpenedRecord, *, home: bool) -> None:
-        self._deferred[record.digest] = (record, home)
+        self._deferred[record.digest[:PREFIX]] = (record, home)
         if len(self._deferred) > DEFERRED_MAX:
             self._deferred.popitem(last=False)
 
     def _refuse(self, record: OpenedRecord) -> None:
-        self._refused[record.digest] = self.judge.clock.utc_ms() + REFUSED_MS
+        self._refused[record.digest[:PREFIX]] = self.judge.clock.utc_ms() + REFUSED_MS
         if len(self._refused) > REFUSED_MAX:
             self._refused.popitem(last=False)

@@ -29,16 +29,23 @@ async def load(store: Store) -> list[Row]:
 
 async def save(store: Store, record: OpenedRecord, *, home: bool) -> None:
     """Keep a record in the place of an older one with its id; a newer one stays."""
+    await save_all(store, [(record, home)])
+
+
+async def save_all(store: Store, records: Iterable[tuple[OpenedRecord, bool]]) -> None:
+    """:func:`save` for several (record, home) at once."""
+    rows = [(record.id, record.seq, int(home), record.data) for record, home in records]
 
     def write(conn: apsw.Connection) -> None:
-        conn.execute(
+        conn.executemany(
             "INSERT INTO directory_record (id, seq, home, data) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, home = excluded.home, data = excluded.data "
             "WHERE excluded.seq >= seq",
-            (record.id, record.seq, int(home), record.data),
+            rows,
         )
 
-    await store.write(write)
+    if rows:
+        await store.write(write)
 
 
 async def forget(store: Store, ids: Iterable[bytes]) -> None:

@@ -21,18 +21,17 @@ from warmline.net.rpc import call
 from warmline.services.directory_shelf import Shelf
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError
-from warmline_protocol.records.digests import differing
+from warmline_protocol.records.digests import PREFIX, differing, read_entries
 from warmline_protocol.records.messages import (
     PROTOCOL,
-    Bucket,
-    BucketWanted,
+    Buckets,
+    BucketsWanted,
     Digests,
     Records,
     RecordsWanted,
 )
 from warmline_protocol.verdict import Verdict
 
-BUCKETS_A_ROUND: Final = 256
 RECORDS_A_ROUND: Final = 2000
 CLOCKS_MAX: Final = 64
 TRIES: Final = 4
@@ -124,21 +123,24 @@ class Round:
     kept: int
 
 
-async def sync_with(host: Host, peer: str, shelf: Shelf, clocks: Clocks, *, seconds: float) -> Round:
-    """Pull from ``peer`` once. RemoteError when it broke the rules, WorldError when it did not answer in time."""
+async def sync_with(host: Host, peer: str, shelf: Shelf, clocks: Clocks, *, seconds: float, source: str = "") -> Round:
+    """Pull from ``peer`` once; ``source`` is what its records count as.
+
+    RemoteError when it broke the rules, WorldError when it did not answer in time.
+    """
     async with await host.open_channel(
         peer, PROTOCOL, deadline=seconds, max_frame=limits.DIRECTORY_FRAME_MAX
     ) as channel:
         theirs = await _compare(channel, shelf, clocks, seconds)
-        buckets = differing(shelf.index.digests(), theirs.digests)
+        numbers = differing(shelf.index.digests(), theirs.digests)
         wanted: list[bytes] = []
-        for bucket in buckets[:BUCKETS_A_ROUND]:
-            if len(wanted) >= RECORDS_A_ROUND:
-                break
-            answer = await call(channel, BucketWanted(bucket), (Bucket,), deadline=seconds)
-            wanted += _wanted(shelf, bucket, answer)
-        fetched, kept = await _fetch(channel, shelf, wanted[:RECORDS_A_ROUND], seconds)
-        return Round(len(buckets), fetched, kept)
+        waiting = bytes(numbers)
+        while waiting and len(wanted) < RECORDS_A_ROUND:
+            answer = await call(channel, BucketsWanted(waiting), (Buckets,), deadline=seconds)
+            asked, waiting = waiting[: answer.covered], waiting[answer.covered :]
+            wanted += _wanted(shelf, asked, answer)
+        fetched, kept = await _fetch(channel, shelf, wanted[:RECORDS_A_ROUND], seconds, source)
+        return Round(len(numbers), fetched, kept)
 
 
 async def _compare(channel: Channel, shelf: Shelf, clocks: Clocks, seconds: float) -> Digests:
@@ -148,21 +150,24 @@ async def _compare(channel: Channel, shelf: Shelf, clocks: Clocks, seconds: floa
     return answer
 
 
-def _wanted(shelf: Shelf, bucket: int, answer: Bucket) -> list[bytes]:
-    if any(entry.id[0] != bucket for entry in answer.entries):
-        raise MalformedError("a bucket with entries of another bucket")
-    return [entry.id for entry in answer.entries if shelf.is_wanted(entry.id, entry.seq, entry.digest)]
+def _wanted(shelf: Shelf, asked: bytes, answer: Buckets) -> list[bytes]:
+    entries = read_entries(answer.entries)
+    if any(entry.prefix[0] not in asked for entry in entries):
+        raise MalformedError("entries of a bucket that was not asked for")
+    return [entry.prefix for entry in entries if shelf.is_wanted(entry)]
 
 
-async def _fetch(channel: Channel, shelf: Shelf, ids: Sequence[bytes], seconds: float) -> tuple[int, int]:
+async def _fetch(
+    channel: Channel, shelf: Shelf, prefixes: Sequence[bytes], seconds: float, source: str
+) -> tuple[int, int]:
     fetched = kept = 0
-    for start in range(0, len(ids), limits.DIRECTORY_FETCH_MAX):
-        asked = tuple(ids[start : start + limits.DIRECTORY_FETCH_MAX])
+    for start in range(0, len(prefixes), limits.DIRECTORY_FETCH_MAX):
+        asked = tuple(prefixes[start : start + limits.DIRECTORY_FETCH_MAX])
         answer = await call(channel, RecordsWanted(asked), (Records,), deadline=seconds)
-        for data in answer.records:
-            await trio.lowlevel.checkpoint()  # opening one costs a fraction of a millisecond; others have their turn
-            verdict, record = await shelf.take(data)
-            if record is None or record.id not in asked:
+        if len(answer.records) > len(asked):
+            answer = Records(answer.records[: len(asked)])
+        for verdict, record in await shelf.take_all(answer.records, source):
+            if record is None or record.id[:PREFIX] not in asked:
                 raise MalformedError("a neighbour that sends broken records, or others than were asked for")
             fetched += 1
             kept += verdict.verdict is Verdict.ACCEPT

@@ -187,7 +187,12 @@ def build_snapshot(
         bucket_hashes,
         bytes(64),
     )
-    return Snapshot(replace(unsigned, sig=key.sign("snapshot", _signed(unsigned))), index, bodies, standing)
+    return Snapshot(sign_manifest(unsigned, key), index, bodies, standing)
+
+
+def sign_manifest(unsigned: Manifest, key: SigningKey) -> Manifest:
+    """``unsigned`` with the signature of the node whose directory it describes."""
+    return replace(unsigned, sig=key.sign("snapshot", _signed(unsigned)))
 
 
 def check_manifest(manifest: Manifest, node_key: bytes, shard: int) -> None:
