@@ -77,6 +77,7 @@ async def _duty(
 
     from warmline.cli.duty_door import AtDoor
     from warmline.cli.duty_verbs import Verbs
+    from warmline.cli.peers import SupporterDeeds
     from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace
     from warmline.cli.terminal import open_terminal
     from warmline.client.duty import open_duty
@@ -99,6 +100,9 @@ async def _duty(
             board = Switchboard(face, nursery, door.act)
             door.board = board
             board.also(Verbs(duty, face, board).act)
+            deeds = SupporterDeeds(board, duty.supporting, duty.colleagues, duty.who_is, nursery)
+            board.also(deeds.act, deeds.notice)
+            door.deeds = deeds
             nursery.start_soon(door.listen)
             nursery.start_soon(door.listen_offers)
             nursery.start_soon(door.listen_sent)

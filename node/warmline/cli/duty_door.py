@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from warmline.client.offers import CLAIMED, LOST, PASSED, Offered
+from warmline.client.session import Session
 from warmline_protocol.errors import UsageError, WarmlineError
 from warmline_protocol.session.offers import ANSWERED, LEFT
 
 if TYPE_CHECKING:
+    from warmline.cli.peers import SupporterDeeds
     from warmline.cli.switchboard import Face, Switchboard, Wish
     from warmline.client.duty import Duty
     from warmline.client.session_doors import Knocking
@@ -31,14 +33,18 @@ class AtDoor:
         self._numbers: dict[Offered, str] = {}
         self._count = 0
         self.board: Switchboard | None = None
+        self.deeds: SupporterDeeds | None = None
 
     # -- listening
 
     async def listen(self) -> None:
         """Show who knocks; whoever was invited comes in without being asked about."""
         async for knock in self._duty.knocks:
-            number = self._next()
+            number = self._number_of(knock)
             self._waiting[number] = knock
+            if knock.hello.peer is not None:
+                await self._show_colleague(number, knock)
+                continue
             if knock.expected and await self._come_in(number, knock):
                 continue
             self._face.call()
@@ -82,6 +88,36 @@ class AtDoor:
     def _next(self) -> str:
         self._count += 1
         return str(self._count)
+
+    def _number_of(self, knock: Knocking) -> str:
+        """Its own, or that of the same attempt: who lost their queues while they wait says Hello once more."""
+        for number, waiting in self._waiting.items():
+            if not isinstance(waiting, Offered) and waiting.attempt == knock.attempt:
+                self._duty.keeper.settled(waiting)
+                return number
+        return self._next()
+
+    async def _show_colleague(self, number: str, knock: Knocking) -> None:
+        """A supporter knocks: say who it is and what they ask for. A false proof is nobody."""
+        asked = None if self.deeds is None else await self.deeds.knocked(knock, self._duty.contact_keys)
+        if asked is None:
+            del self._waiting[number]
+            await self._duty.keeper.decline(knock)
+            return
+        wants, who = asked
+        self._face.call()
+        self._face.note(
+            f"{number}: a colleague, {who}, asks for {'backup' if wants == 'backup' else 'a debrief'}"
+            + (f": “{knock.line}”" if knock.line else "")
+            + f"   /accept {number}   /decline {number}   /busy {number}",
+            "33",
+            event="colleague",
+            knock=number,
+            wants=wants,
+            who=who,
+            name=knock.name,
+            line=knock.line,
+        )
 
     def _show_knock(self, number: str, knock: Knocking, *, hidden: bool) -> None:
         where = self._duty.title_of(knock.listing)
@@ -174,9 +210,13 @@ class AtDoor:
 
     async def _let_in(self, knock: Knocking) -> None:
         assert self.board is not None
+        if await self._duty.supporting.let_in_invited(knock):
+            return
         opened = await self._duty.let_in(knock)
         if opened.new:
             self.board.add(opened.talk, opened.name, room=opened.room)
+        if self.deeds is not None and isinstance(opened.talk, Session):
+            await self.deeds.let_in(knock, opened.talk)
 
     def _which(self, number: str) -> str:
         if number in self._waiting:

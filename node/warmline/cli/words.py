@@ -34,6 +34,8 @@ CLOSING = (
 
 KEPT = "This conversation is kept on this device, encrypted, for a day from its last word."
 THREAD_ASKED = "They are asked whether you may find each other again. Nothing is kept unless both say yes."
+BACKUP_ASKED = "They are asked whether a second peer may join. Nobody is called before their yes."
+BACKUP_COMES = "A second peer is here. You both and the person you talk with are asked into a room of three."
 EXPORTED = "Copied, unencrypted: whoever gets these files can read all of it, and no word of theirs is secret there."
 CLOSING_SCREEN = (
     "This conversation is over and is still in this program's memory. /report FILE writes a report that proves what "

@@ -15,6 +15,7 @@ from warmline.client.card import door_key
 from warmline.client.door_policy import DoorGate, DoorRules, Person
 from warmline.client.identity import Identity, IdentityFiles
 from warmline.client.line import Line
+from warmline.client.peers import Colleague, Supporting, colleagues, who_is
 from warmline.client.people_file import PeopleFile
 from warmline.client.programme import Programme
 from warmline.client.rooms import HostedRoom, host_room
@@ -62,8 +63,12 @@ class Duty:
         keeper: DoorKeeper,
         listings: dict[bytes, Listing],
         nursery: trio.Nursery,
+        record: bytes = b"",
     ) -> None:
         self.keeper = keeper
+        self.supporting = Supporting(line.client, keeper, identity.key, Persona(card.name, card.avatar), record)
+        """As one who asks other supporters, and is asked."""
+        self._identity = identity
         self.gate = keeper.gate
         self.name = card.name
         self.card_id = identity.card_id
@@ -83,6 +88,19 @@ class Duty:
     @property
     def doors_up(self) -> int:
         return self.keeper.doors_up
+
+    @property
+    def contact_keys(self) -> list[bytes]:
+        """The public keys that a Hello to this supporter may be sealed to."""
+        return [secret.sealing_key().public for secret in self._identity.contacts]
+
+    async def colleagues(self, named: str = "") -> list[Colleague]:
+        """Other supporters, of that name or all, in random order."""
+        return await colleagues(self._line, self.card_id, named)
+
+    async def who_is(self, key: bytes) -> str:
+        """What the directory says of the supporter with this key."""
+        return await who_is(self._line, key)
 
     def title_of(self, listing: bytes) -> str:
         """The title of the group that a knock is for; empty for one to one."""
@@ -196,7 +214,7 @@ async def open_duty(
             desks = RotaFiles(folder, identity, client.clock)
             nursery.start_soon(_renew_forever, line, programme, desks, card)
             nursery.start_soon(_keep_people, line, gate, people)
-            duty = Duty(line, identity, card, keeper, listings, nursery)
+            duty = Duty(line, identity, card, keeper, listings, nursery, record.data)
             nursery.start_soon(duty.rotas.run)
             nursery.start_soon(duty.hear_introductions)
             yield duty

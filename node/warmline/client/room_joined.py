@@ -70,8 +70,8 @@ class JoinedRoom(RoomConversation):
             elif not self._rejoining:
                 await self._do(partial(_take_control, answer))
 
-    async def _come_in(self, line: str, listing: bytes, accepted: bytes | None) -> None:
-        joined = await self._seek(self.contact, self._persona, line, listing, accepted=accepted)
+    async def _come_in(self, line: str, listing: bytes, accepted: bytes | None, attempt: bytes | None) -> None:
+        joined = await self._seek(self.contact, self._persona, line, listing, attempt, accepted=accepted)
         if joined is None:
             return
         if not await self._enter(joined):
@@ -176,15 +176,23 @@ class JoinedRoom(RoomConversation):
 
 @asynccontextmanager
 async def join_room(
-    client: Client, contact: Contact, listing: bytes, *, me: Persona, line: str = "", accepted: bytes | None = None
+    client: Client,
+    contact: Contact,
+    listing: bytes,
+    *,
+    me: Persona,
+    line: str = "",
+    accepted: bytes | None = None,
+    attempt: bytes | None = None,
 ) -> AsyncIterator[JoinedRoom]:
     """Ask to be let into the room of a listing (its 32-byte record id). Returns at once; see the events.
 
-    ``accepted`` is the digest of the room's rules that the person has read and accepted (``rules_digest``).
+    ``accepted`` is the digest of the room's rules that the person has read and accepted (``rules_digest``), ``attempt``
+    the 16-byte id of an invitation by the host's client; without one it is random.
     """
     async with conversing() as nursery:
         room = JoinedRoom(client, nursery, contact, me)
-        nursery.start_soon(room._come_in, line, listing, accepted)
+        nursery.start_soon(room._come_in, line, listing, accepted, attempt)
         try:
             yield room
         finally:
