@@ -20,7 +20,8 @@ from warmline.client.session_doors import ContactKey, OwnDoor, keep_doors
 from warmline.client.session_lanes import Client, QueueNode, SessionSettings
 from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline.net.host import Libp2pHost
-from warmline.services.queues import QueueSettings, open_queues
+from warmline.services.queues import QueueSettings, entry_of, open_queues
+from warmline.services.signals import SignalService, open_signal_service
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.session.xwing import SealingKey
@@ -35,6 +36,7 @@ SETTINGS = SessionSettings(retry_first=0.2, retry_max=2.0, goodbye=5.0, second_q
 class Node:
     host: Libp2pHost
     scope: trio.CancelScope
+    signals: SignalService
 
 
 @asynccontextmanager
@@ -49,9 +51,10 @@ async def some_nodes(tmp_path: Path, count: int) -> AsyncIterator[list[Node]]:
                 a_store(tmp_path / f"node{number}.db") as store,
                 a_host(name=f"node {number}") as host,
                 relaying(host, known),
-                open_queues(host, store, clock=SystemClock(), rng=SystemRng(), settings=QueueSettings()),
+                open_queues(host, store, clock=SystemClock(), rng=SystemRng(), settings=QueueSettings()) as queues,
+                open_signal_service(host, entry_of=entry_of, established=queues.knows) as signals,
             ):
-                task_status.started(Node(host, scope))
+                task_status.started(Node(host, scope, signals))
                 await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 import trio
 
-from warmline.cli import words
+from warmline.cli import signalling, words
+from warmline.cli.signalling import Signalling
 from warmline.cli.terminal import Terminal
 from warmline.client import session
 from warmline_protocol.errors import UsageError, WarmlineError
@@ -67,6 +68,14 @@ class Face(Protocol):
         """From now on an empty line ends it."""
         ...
 
+    def signal(self, place: Place, said: Sequence[str], told: Mapping[str, Any]) -> None:
+        """Somebody's presence, typing or gesture: quiet lines for a person, all of it for a program."""
+        ...
+
+    def keys(self, typed: Callable[[str], None]) -> None:
+        """Hear what stands on the typing line, at each key."""
+        ...
+
     def wishes(self) -> AsyncIterator[Wish]: ...
 
 
@@ -104,6 +113,7 @@ class Switchboard:
         self._acts = [] if acts is None else [acts]
         self._notices: list[Notice] = []
         self._count = 0
+        self._signals = Signalling(self)
 
     def also(self, act: Act, notice: Notice | None = None) -> None:
         """More verbs, and somebody who hears the events."""
@@ -119,6 +129,7 @@ class Switchboard:
         if self.front is None:
             self.to_front(place)
         self._nursery.start_soon(self._follow, place)
+        self._nursery.start_soon(self._signals.follow, place)
         return place
 
     async def serve(self) -> None:
@@ -149,7 +160,7 @@ class Switchboard:
                 await self.place(wish).talk.aclose("blocked")
             case "to":
                 self.to_front(self.place(wish))
-            case _ if await self._acted(wish):
+            case _ if self._signals.act(wish) or await self._acted(wish):
                 pass
             case _:
                 raise UsageError(f"there is no /{wish.verb} here", hint="/help lists what there is.")
@@ -198,9 +209,9 @@ HELP = (
     "/to N turns to conversation N. /keep keeps it on this device for a day, /thread asks them whether you may find "
     "each other again, /export FILE writes a copy, /report FILE writes a report that proves what they wrote. "
     "/panic or Ctrl-\\ erases what is kept here and ends at once."
-)
+) + signalling.HELP
 HELP_SUPPORTER = " When somebody knocks: /accept N, /decline N (no reason is given), /busy N. In a room: /remove NAME."
-VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "backup", "debrief", "lines"})
+VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "backup", "debrief", "lines", "mood"})
 """What follows these is no conversation's number."""
 
 
@@ -249,6 +260,13 @@ class TerminalFace:
 
     def last_words(self) -> None:
         self.enter_ends = True
+
+    def signal(self, place: Place, said: Sequence[str], told: Mapping[str, Any]) -> None:
+        for line in said:
+            self._terminal.show(f"[{place.number}] {line}" if self._many else line, style=words.DIM)
+
+    def keys(self, typed: Callable[[str], None]) -> None:
+        self._terminal.typed = typed
 
     async def wishes(self) -> AsyncIterator[Wish]:
         async for line in self._terminal.lines():
@@ -303,6 +321,12 @@ class JsonFace:
 
     def last_words(self) -> None:
         pass
+
+    def signal(self, place: Place, said: Sequence[str], told: Mapping[str, Any]) -> None:
+        self._print({"event": "signal", **told})
+
+    def keys(self, typed: Callable[[str], None]) -> None:
+        pass  # a program says {"do": "typing"}
 
     async def wishes(self) -> AsyncIterator[Wish]:
         async for line in self._terminal.lines():

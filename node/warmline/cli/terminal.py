@@ -12,7 +12,7 @@ import shutil
 import sys
 import termios
 import tty
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
@@ -33,6 +33,8 @@ class Terminal:
         self.interactive = interactive
         self._prompt = "> "
         self._editor = LineEditor()
+        self.typed: Callable[[str], None] = lambda line: None
+        """Hears what stands on the typing line, at each key."""
         self.before: list[Any] | None = None
         """What the terminal was like."""
         self._ready: list[str] = []
@@ -107,6 +109,8 @@ class Terminal:
                 self._ready[:], self._ended = [PANIC], True
             except EndOfInput:
                 self._ended = True
+            if not self._editor.hidden:
+                self.typed(self._editor.before + self._editor.after)
             self._draw()
             return
         parts = (self._rest + data).split(b"\n")
