@@ -16,6 +16,7 @@ from warmline.client.session_seeking import Asking
 from warmline_protocol.errors import RefusedError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
+from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
 from warmline_protocol.session.messages import Person
 from warmline_protocol.session.room import Room
@@ -86,6 +87,10 @@ class RoomConversation(Asking):
                 return each.member
         here = ", ".join(each.name for each in self._present())
         raise UsageError(f"nobody called {name!r} is here", hint=f"Here are: {here}.")
+
+    def signal_node(self) -> NodeAddress | None:
+        """The log's node: everybody is there anyway."""
+        return None if self._log is None else self._log.node
 
     # -- outputs
 
