@@ -143,7 +143,7 @@ def test_a_room_its_people_a_removal_and_the_hosts_leaving(network: Network, mar
     duty = network.duty(marta)
     people = {}
     for name in ("Anna", "Ben"):
-        people[name] = network.program("groups", "join", "grief-table", "--adult", "--name", name)
+        people[name] = network.program("groups", "join", "grief-table", "--adult", "--accept-rules", "--name", name)
         duty.do(do="accept", to=duty.wait("knock", name=name)["knock"])
         people[name].wait("joined")
     people["Anna"].do(do="say", text="hi all")

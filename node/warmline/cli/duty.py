@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     help="Show that somebody knocks, and name and words only on /show. Without --json this is how it is.",
 )
 @click.option("--second-queue-after", type=float, hidden=True, help="Seconds before the second queue is offered.")
+@click.option("--heartbeat-every", type=float, hidden=True, help="Seconds between a room's signs of life.")
+@click.option("--log-away-after", type=float, hidden=True, help="Seconds of a log node's silence before a room moves.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
 @supporter_options
 @entry_option
@@ -44,6 +46,8 @@ def duty(
     rest: int,
     unread: bool | None,
     second_queue_after: float | None,
+    heartbeat_every: float | None,
+    log_away_after: float | None,
     as_json: bool,
     passphrase_fd: int | None,
     folder: Path,
@@ -55,13 +59,15 @@ def duty(
     """
     from warmline.client.door_policy import DoorRules
 
+    given = {"second_queue_ms": second_queue_after, "heartbeat_ms": heartbeat_every, "log_silence": log_away_after}
+    pace = {name: seconds for name, seconds in given.items() if seconds is not None}
     rules = DoorRules(who, seats, per_day, rest)
     known = known_entries(entries)
     passphrase = device_passphrase(passphrase_fd)
     import trio
 
     hidden = not as_json if unread is None else unread
-    trio.run(_duty, folder, passphrase, known, rules, hidden, as_json, second_queue_after)
+    trio.run(_duty, folder, passphrase, known, rules, hidden, as_json, pace)
 
 
 async def _duty(
@@ -71,11 +77,12 @@ async def _duty(
     rules: DoorRules,
     hidden: bool,
     as_json: bool,
-    second_queue_after: float | None,
+    pace: dict[str, float],
 ) -> None:
     import trio
 
     from warmline.cli.duty_door import AtDoor
+    from warmline.cli.duty_rooms import RoomVerbs
     from warmline.cli.duty_verbs import Verbs
     from warmline.cli.peers import SupporterDeeds
     from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace
@@ -85,9 +92,9 @@ async def _duty(
     from warmline.client.session import SessionSettings
     from warmline.env import SystemClock, SystemRng, run_in_thread
 
-    settings = SessionSettings()
-    if second_queue_after is not None:
-        settings = SessionSettings(second_queue_ms=int(second_queue_after * 1000))
+    settings = SessionSettings(
+        **{name: int(seconds * 1000) if name.endswith("_ms") else seconds for name, seconds in pace.items()}  # type: ignore[arg-type]
+    )
     line = await pick_up(entries, rng=SystemRng(), clock=SystemClock(), run_blocking=run_in_thread, settings=settings)
     async with open_terminal() as terminal:
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal, supporter=True, many=True)
@@ -100,6 +107,8 @@ async def _duty(
             board = Switchboard(face, nursery, door.act)
             door.board = board
             board.also(Verbs(duty, face, board).act)
+            rooms = RoomVerbs(duty, face, board)
+            board.also(rooms.act, rooms.notice)
             deeds = SupporterDeeds(board, duty.supporting, duty.colleagues, duty.who_is, nursery)
             board.also(deeds.act, deeds.notice)
             door.deeds = deeds

@@ -121,14 +121,27 @@ def find(
 @click.option("--name", default="", help="The name you go by in this room. Without one you are asked.")
 @click.option("--line", default="", help="A line that the host reads before they let you in.")
 @click.option("--adult", is_flag=True, help="Say that you are 18 or older, instead of being asked.")
+@click.option("--accept-rules", is_flag=True, help="Accept the group's rules, instead of being asked.")
+@click.option("--follow", is_flag=True, help="Go along when a successor opens the next room, without being asked.")
+@click.option("--host-away-after", type=float, hidden=True, help="Seconds of silence before nothing can be said.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
 @entry_option
-def join(group: str, name: str, line: str, adult: bool, as_json: bool, entries: tuple[str, ...]) -> None:
+def join(
+    group: str,
+    name: str,
+    line: str,
+    adult: bool,
+    accept_rules: bool,
+    follow: bool,
+    host_away_after: float | None,
+    as_json: bool,
+    entries: tuple[str, ...],
+) -> None:
     """Join the room of the group ID (as `find` shows it, or the group's own id), end-to-end encrypted.
 
     Nothing is kept on this machine: when you leave, what was said is gone.
     """
-    from warmline.cli.joining import join_group
+    from warmline.cli.joining import Joining, join_group, settings_of
     from warmline.cli.talk import closing, first_screen, persona
 
     if not as_json:
@@ -137,7 +150,8 @@ def join(group: str, name: str, line: str, adult: bool, as_json: bool, entries: 
         raise click.UsageError("a program must say --adult")
     import trio
 
-    trio.run(join_group, known_entries(entries), group, persona(name, as_json), line, as_json)
+    joining = Joining(accept_rules, follow, settings_of(host_away_after))
+    trio.run(join_group, known_entries(entries), group, persona(name, as_json), line, as_json, joining)
     if not as_json:
         closing()
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 import trio
 
 from warmline.cli import words
+from warmline.cli.room_guest import RoomGuest
 from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up
 from warmline.client.matching import Match, Wanted
 from warmline.client.rooms import join_room
-from warmline.client.session import Contact, open_session
+from warmline.client.session import Contact, SessionSettings, open_session
+from warmline.client.succession import Heir, heirs
 from warmline.env import SystemClock, SystemRng, run_in_thread
-from warmline_protocol.errors import UsageError
+from warmline_protocol.errors import UsageError, WarmlineError
 from warmline_protocol.records.card import Card
-from warmline_protocol.records.listing import ROOM
+from warmline_protocol.records.listing import ROOM, Listing
 from warmline_protocol.records.text import check_text
+from warmline_protocol.session.hello import rules_digest
 
 if TYPE_CHECKING:
     from warmline.client.session import Persona
@@ -27,24 +31,118 @@ if TYPE_CHECKING:
 SHORTEST_ID = 6
 
 
-async def join_group(entries: tuple[str, ...], group: str, me: Persona, opening: str, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What was said on the command line: whether the rules are accepted already, and whether to go along when
+    somebody else opens the next room."""
+
+    rules_accepted: bool = False
+    follow: bool = False
+    settings: SessionSettings | None = None
+
+
+def settings_of(host_away_after: float | None) -> SessionSettings | None:
+    """Other limits for tests: silence of the host in seconds after which a room is read-only, and thrice that, over."""
+    if host_away_after is None:
+        return None
+    away = int(host_away_after * 1000)
+    return SessionSettings(room_read_only_ms=away, room_closed_ms=3 * away)
+
+
+async def join_group(
+    entries: tuple[str, ...],
+    group: str,
+    me: Persona,
+    opening: str,
+    as_json: bool,
+    joining: Joining | None = None,
+) -> None:
     """From the entries to the goodbye. UsageError where the group or its host cannot be found."""
+    joining = joining or Joining()
     if not as_json:
         click.echo("Looking for the group … (what you look for stays on this machine)")
     check_text("the first line", opening)
-    line = await pick_up(entries, rng=SystemRng(), clock=SystemClock(), run_blocking=run_in_thread)
+    line = await pick_up(
+        entries,
+        rng=SystemRng(),
+        clock=SystemClock(),
+        run_blocking=run_in_thread,
+        settings=joining.settings or SessionSettings(),
+    )
     match, contact = await find_group(line, group)
     async with open_terminal() as terminal:
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
         introduce(face, match, me)
+        if not joining.rules_accepted and not await rules_accepted(face, as_json):
+            face.note("Nothing was sent; nobody has seen your name.", words.DIM, event="rules_declined")
+            return
+        face.note("Knocking at the door …", words.DIM)
+        if match.listing.kind == ROOM:
+            await stay(line, face, match, contact, me, opening, joining)
+            return
         async with trio.open_nursery() as nursery:
-            board, listing = Switchboard(face, nursery), match.listing
-            if listing.kind == ROOM:
-                async with join_room(line.client, contact, match.record.id, me=me, line=opening) as room:
-                    await serve_one(board, room, listing.title, nursery, room=True)
-            else:
-                async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
-                    await serve_one(board, session, listing.facilitated_by, nursery)
+            board = Switchboard(face, nursery)
+            async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
+                await serve_one(board, session, match.listing.facilitated_by, nursery)
+
+
+async def rules_accepted(face: Face, as_json: bool) -> bool:
+    """Whether the person accepts the rules that were just shown."""
+    if not as_json:
+        answer = await face.ask("Do you accept these rules? (yes or no)")
+        return answer.lower() in ("y", "yes")
+    async for wish in face.wishes():
+        if wish.verb in ("accept_rules", "leave"):
+            return wish.verb == "accept_rules"
+        face.note("the rules come first", error="accept the rules", hint='Write {"do": "accept_rules"}, or leave.')
+    return False
+
+
+async def stay(
+    line: Line, face: Face, match: Match, contact: Contact, me: Persona, opening: str, joining: Joining
+) -> None:
+    """The room, and the next one where a successor opens it and the person goes along."""
+    listing, accepted = match.listing, rules_digest(match.listing.rules)
+    while True:
+        async with trio.open_nursery() as nursery:
+            board = Switchboard(face, nursery)
+            async with join_room(line.client, contact, match.record.id, me=me, line=opening, accepted=accepted) as room:
+                guest = RoomGuest(board, line, room, me, nursery)
+                board.also(guest.act, guest.notice)
+                await serve_one(board, room, listing.title, nursery, room=True)
+        if board.quit or room.closed != "host gone" or not listing.successors:
+            return
+        heir = await next_host(line, face, listing, room.succession)
+        if heir is None or not (joining.follow or await wants_to_follow(face, heir)):
+            return
+        contact = heir.contact
+        face.note(f"Knocking at {heir.name}'s door …", words.DIM, event="following", name=heir.name)
+
+
+async def next_host(line: Line, face: Face, listing: Listing, named: bytes) -> Heir | None:
+    """Who opens the next room; None, and said so, where nobody can be knocked at."""
+    try:
+        found = await heirs(line, listing, named)
+    except WarmlineError:
+        found = []
+    if not found:
+        face.note("Nobody who could open the room again has a door open now.", words.DIM, event="no_successor")
+        return None
+    return found[0]
+
+
+async def wants_to_follow(face: Face, heir: Heir) -> bool:
+    """Ask. Nobody is told anything before a yes."""
+    face.note(
+        f"{heir.name} may open the room again. /follow knocks at their door; anything else ends.",
+        words.WARM,
+        event="successor",
+        name=heir.name,
+        card=heir.card_id.hex(),
+    )
+    async for wish in face.wishes():
+        return wish.verb == "follow"
+    return False
 
 
 async def find_group(line: Line, group: str) -> tuple[Match, Contact]:
@@ -76,8 +174,7 @@ def introduce(face: Face, match: Match, me: Persona) -> None:
     """The room's rules and what a person should know before anybody sees their name."""
     listing = match.listing
     face.note(
-        f"{listing.title}, hosted by {listing.facilitated_by} ({match.vouching.words}). You are {me.name}. "
-        "Knocking at the door …",
+        f"{listing.title}, hosted by {listing.facilitated_by} ({match.vouching.words}). You are {me.name}.",
         "1",
         event="calling",
         group=match.record.id.hex(),
@@ -86,8 +183,9 @@ def introduce(face: Face, match: Match, me: Persona) -> None:
         standing=match.vouching.words,
         me=me.name,
     )
-    for rule in listing.rules:
-        face.note(f"  · {rule}", "2", rule=rule)
     if match.card is not None:
         face.note(f"About reporting: {match.card.mandated_reporter}", "2")
     face.note(words.BEFORE, words.DIM)
+    face.note("The rules of this group:", "1", event="rules", rules=list(listing.rules))
+    for rule in listing.rules:
+        face.note(f"  · {rule}", rule=rule)

@@ -47,6 +47,7 @@ _ENDS = {
     "peer left": "They have said goodbye.",
     "removed": "The host has ended your place in this room.",
     "host gone": "The host has left or lost the connection, so the room is closed. You did nothing wrong.",
+    "lost": "The thread was lost and could not be found again. You can join once more; nobody did anything wrong.",
     "unproven": "The other side could not prove to be the supporter on the card, so nothing was shown or sent.",
     "declined": "They cannot take this conversation now. That says nothing about you; somebody else may be free.",
     "busy": "They are with someone else right now. Try again a little later, or try somebody else.",
@@ -118,6 +119,35 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
             return ("They said yes to a second peer." if yes else "They would rather not have a second peer."), WARM
         case said.Invited():
             return "They opened a room for this.", DIM
+        case said.SuccessionNamed():
+            return "The host ends this room; somebody else opens the next one.", WARM
+        case said.Muted(name=name):
+            return f"{name} listens for now.", DIM
+        case said.Unmuted(name=name):
+            return f"{name} can speak.", DIM
+        case said.SlowMode(ms=ms):
+            return (f"Slow mode: one message each in {ms // 1000} s." if ms else "Slow mode is over."), DIM
+        case said.CoFacilitates(name=name, ended=ended):
+            return f"{name} {'no longer facilitates' if ended else 'facilitates too'}.", DIM
+        case said.Rejoined(name=name):
+            return f"{name} had lost the thread and is back.", DIM
+        case said.AsideAsked(name=name):
+            return (
+                f"{name} asks whether you want a word in private, just you two. /yes or /no; no needs no reason.",
+                WARM,
+            )
+        case said.AsideAnswered(name=name, yes=yes):
+            return (
+                f"{name} {'would like a word in private and comes to your door' if yes else 'would rather not'}.",
+                WARM,
+            )
+        case said.Facilitated(name=name, verb=verb, target=target):
+            return f"{name} had this done: {verb} {target}.", DIM
+        case said.SecondFacilitatorGone(people=people):
+            return (
+                f"{people} people and nobody facilitates with you: /cofacilitate NAME, until then nobody comes in.",
+                WARM,
+            )
         case said.OutOfStep():
             return "The thread was lost. If it is not found again in a minute, leave and say hello once more.", WARM
         case said.Closed(why):
@@ -148,6 +178,10 @@ def fate(state: said.MessageState, text: str) -> tuple[str, str] | None:
             return f"  ✗ nobody confirmed “{shown}” before its time ran out. They may not have seen it.", ALARM
         case "refused" if state.why in ("left", "blocked", "closed"):
             return f"  ✗ “{shown}” had not been sent when this conversation ended", ALARM
+        case "refused" if state.why == "muted":
+            return f"  ✗ “{shown}” was not shown: you are listening only for now", ALARM
+        case "refused" if state.why == "slow mode":
+            return f"  ✗ “{shown}” was not shown: it came too soon for this room's slow mode", ALARM
         case "refused" if state.why in ("peer left", "host gone"):
             return f"  … they left before it was known whether “{shown}” reached them", DIM
         case "refused":

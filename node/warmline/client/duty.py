@@ -23,6 +23,7 @@ from warmline.client.rota_files import RotaFiles
 from warmline.client.rota_watch import RotaWatch
 from warmline.client.session import Conversation, Persona
 from warmline.client.session_doors import ContactKey, DoorKeeper, Knocking, OwnDoor, keep_doors
+from warmline.client.succession import Heir, heirs, watch_inheritance
 from warmline_protocol.errors import ConfigError, UnreachableError, UsageError, WarmlineError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.listing import ROOM, Listing
@@ -157,7 +158,8 @@ class Duty:
 
     async def _host(self, listing: bytes, *, task_status: trio.TaskStatus[HostedRoom]) -> None:
         try:
-            async with host_room(self._line.client, key=self._key, me=self._me) as room:
+            rules = self._listings[listing].rules
+            async with host_room(self._line.client, key=self._key, me=self._me, rules=rules) as room:
                 self._rooms[listing] = room
                 task_status.started(room)
                 await room.wait_closed()
@@ -170,6 +172,16 @@ class Duty:
             async with trio.open_nursery() as nursery:
                 for room in list(self._rooms.values()):
                     nursery.start_soon(room.aclose, "closed")
+
+    async def heir_of(self, room: HostedRoom, name: str = "") -> Heir:
+        """Who opens the next room of this one's group: called so, or the first on its listing with a card out."""
+        listing = next((self._listings[id] for id, each in self._rooms.items() if each is room), None)
+        found = [] if listing is None else await heirs(self._line, listing)
+        meant = [each for each in found if not name or each.name == name]
+        if not meant:
+            names = ", ".join(each.name for each in found) or "nobody with a card out"
+            raise UsageError("there is no such successor", hint=f"The group's listing names: {names}.")
+        return meant[0]
 
     async def remove(self, name: str) -> None:
         """Take somebody out of the room they are in; they read and write nothing from the next epoch on."""
@@ -216,6 +228,7 @@ async def open_duty(
             nursery.start_soon(_keep_people, line, gate, people)
             duty = Duty(line, identity, card, keeper, listings, nursery, record.data)
             nursery.start_soon(duty.rotas.run)
+            nursery.start_soon(watch_inheritance, line, identity.card_id, listings)
             nursery.start_soon(duty.hear_introductions)
             yield duty
             await duty.close_rooms()

@@ -48,7 +48,7 @@ async def _enter(stage: Stage, seat: SeekerSeat, record: str) -> Program:
     host, role = stage.supporters[0].on_duty, seat.role
     seat.talk = await stage.fleet.start(
         f"{role.key}-join",
-        *("groups", "join", record, "--json", "--adult", "--name", role.name, "--line", role.line),
+        *("groups", "join", record, "--json", "--adult", "--accept-rules", "--name", role.name, "--line", role.line),
         *("--entry", stage.bootstrap.addr),
         home=seat.folder,
         talks=True,
