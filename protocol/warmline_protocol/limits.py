@@ -227,6 +227,10 @@ REPORT_OWN_MAX: Final = 200
 """Lines of the seeker's own that a report may include."""
 REPORT_MAX: Final = 1 << 20
 """Bytes of one report bundle."""
+PART_MAX: Final = 12 * 1024
+"""Bytes of one piece of a document: four cells, with what is around it."""
+PARTS_MAX: Final = 96
+"""Pieces of a document: enough for the longest report."""
 PEER_AWAY_MS: Final = 45_000
 """A message held so long without delivery means that the other person is away."""
 
@@ -298,6 +302,8 @@ FEEDBACK_KEY_SIZE: Final = FEEDBACK_KEY_BITS // 8
 """RSA keys that live one epoch, and the length of what they sign in bytes."""
 FEEDBACK_VOUCHERS_MAX: Final = 1000
 """Vouchers of one supporter for one epoch."""
+FEEDBACK_VOUCHERS_ALL: Final = 100_000
+"""Vouchers of one issuer for one epoch, as the contract has it."""
 FEEDBACK_PROOF_MAX: Final = 64
 """Hashes of a proof of inclusion: twice what a million supporters need."""
 FEEDBACK_FLIP: Final = (1, 5)

@@ -5,11 +5,11 @@ of its vectors: PSS encoding of RFC 8017 section 9.1.1 over ``hashlib``, modular
 and the final verification from ``cryptography``. The variant in use is RSABSSA-SHA384-PSS-Randomized.
 
 **Python's integers are not constant time.** Who can measure the issuer's signing closely learns about what goes into
-the exponentiation. So nothing fixed goes in: the base is multiplied by a fresh ``r^e`` before and by ``1/r`` after (base
-blinding, Kocher 1996), and a fresh multiple of the group order is added to the exponent. What is left to a listener is
-the time of an exponentiation with both operands random. Keys live one epoch, sign at most as often as there are
-vouchers, and sign nothing else. The seeker's side has no long-lived secret: its blinding factor is used once, and
-a listener to its timing would have to run on its machine.
+the exponentiation. So nothing fixed goes in: the base is multiplied by a fresh ``r^e`` before and by ``1/r`` after
+(base blinding, Kocher 1996), and a fresh multiple of the group order is added to the exponent. What is left to a
+listener is the time of an exponentiation with both operands random. Keys live one epoch, sign at most as often as
+there are vouchers, and sign nothing else. The seeker's side has no long-lived secret: its blinding factor is used
+once, and a listener to its timing would have to run on its machine.
 
 Every result of the private key is checked with the public one before it leaves (RFC 9474 section 7.1): a fault in the
 arithmetic would otherwise give the key away.
