@@ -26,8 +26,8 @@ is no mark. Twice the ids of one IHAVE unkept, faded with a half-life of a minut
 **IGNORE** is no mark: clocks, chain views and quotas differ. But whoever sends mostly what is ignored shares a fifth
 of the total rate with the others who do, so that a flood of stale records cannot push fresh ones out.
 
-**A mesh of strangers**: three of the mesh (less than D_low, at most D/2, as GossipSub 1.1 asks) are peers that *we*
-dialled, and a full mesh takes no GRAFT from others: whoever opens many connections to us fills at most the rest.
+**A mesh of strangers**: two of the mesh (less than D_low, at most D/2, as GossipSub 1.1 asks; a third costs 0.7
+copies more per delivery) are peers that *we* dialled, and a full mesh takes no GRAFT from others: whoever opens many connections to us fills at most the rest.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ DOUBT_RATIO: Final = 4.0
 DOUBT_HALF_LIFE: Final = 60.0
 DOUBT_SHARE: Final = 0.2
 """Of the total rate, for all doubtful peers together."""
-OUTBOUND: Final = 3
+OUTBOUND: Final = 2
 
 
 class Faded:

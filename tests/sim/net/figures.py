@@ -35,6 +35,10 @@ class Delivery:
     def missing(self) -> int:
         return len(self.wanted - self.held.keys())
 
+    def share(self) -> float:
+        """Of those that should hold it, how many do."""
+        return 1 - self.missing() / max(1, len(self.wanted))
+
     def until_all(self) -> float:
         """Seconds until all had it; infinite while somebody has not."""
         return math.inf if self.missing() else max(self.delays(), default=0.0)

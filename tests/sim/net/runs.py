@@ -99,6 +99,11 @@ class Run:
         end = Tombstone(opened.owner, LISTING, opened.body.slug, now, now + limits.LISTING_LIFE_MS)
         return sign_record(end, next(k for k in self._authors if k.public == opened.key))
 
+    @staticmethod
+    def id_of(data: bytes) -> bytes:
+        """The record id of some bytes."""
+        return open_record(data).id
+
     async def publish(self, member: Member, data: bytes, wanted: Iterable[Member]) -> Delivery:
         """Publish at ``member`` and watch who comes to hold the record."""
         record = open_record(data).digest

@@ -112,6 +112,7 @@ class World:
         self._stack = stack
         self._events = hashlib.sha256()
         self.events = 0
+        self._told = 0
 
     # --- the log that two runs must share ---
 
@@ -124,6 +125,11 @@ class World:
     def digest(self) -> str:
         """SHA-256 over every event so far: (virtual ms, event, node, what)."""
         return self._events.hexdigest()
+
+    def tell(self) -> int:
+        """The next of a row of numbers, for names that differ."""
+        self._told += 1
+        return self._told
 
     def watch(self, record: bytes) -> dict[int, float]:
         """Remember from now on who holds the record with this digest, and since when."""
@@ -232,8 +238,8 @@ class World:
         index: Any = node.directory.shelf.index
         put = index.put
 
-        def noting(record: Any, *, verified: bool, home: bool) -> None:
-            put(record, verified=verified, home=home)
+        def noting(record: Any, **how: Any) -> None:
+            put(record, **how)
             self._held(member.index, record.digest)
 
         index.put = noting
