@@ -42,7 +42,7 @@ async def test_from_one_entry_to_groups_of_nodes_never_heard_of() -> None:
                 await node.directory.wait_record(answer.id)
             found = await finder(nodes[0].addr).find(Wanted(), told.append)
             assert {match.listing.topics for match in found.matches} == {("grief",), ("burnout",)}
-            assert found.operators == 3
+            assert found.operators >= 3
             assert found.nodes_known == 4
             assert len([progress for progress in told if progress.matches]) >= 1
             only = await finder(nodes[0].addr).find(Wanted(languages=("pt",)))

@@ -15,9 +15,20 @@ from warmline.cli.entries import entry_option, known_entries, local_zone
 from warmline.cli.publishing import load_identity, report, text_of, with_finder
 
 if TYPE_CHECKING:
-    from warmline.client.finder import Findings, Progress
     from warmline.client.identity import Identity
-    from warmline.client.matching import Match, Wanted
+
+
+def kept_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--data`` (the command gets it as ``folder``): where a seeker's device keeps what it is asked to keep."""
+    return click.option(
+        "--data",
+        "folder",
+        envvar="WARMLINE_TALK",
+        type=click.Path(path_type=Path),
+        default=lambda: Path(click.get_app_dir("warmline")) / "talk",
+        show_default="in your application directory",
+        help="Directory of what you choose to keep. Nothing is there unless you do.",
+    )(command)
 
 
 @click.group()
@@ -86,7 +97,14 @@ def withdraw(group_id: str, as_json: bool, folder: Path, passphrase_fd: int | No
 @click.option("--age", type=click.IntRange(18, 120), help="Your age; only groups that welcome it.")
 @click.option("--zone", default=local_zone, show_default="this machine's", help="Your IANA time zone.")
 @click.option("--nodes", "holders", type=click.IntRange(1, 16), default=3, show_default=True, help="Nodes to ask.")
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep what the nodes hold on this device: public records, nothing of your search. Later searches then show it "
+    "at once, with its age, and refresh it. `warmline groups forget` deletes it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@kept_option
 @entry_option
 def find(
     topics: tuple[str, ...],
@@ -96,10 +114,14 @@ def find(
     age: int | None,
     zone: str,
     holders: int,
+    keep: bool,
     as_json: bool,
+    folder: Path,
     entries: tuple[str, ...],
 ) -> None:
     """Find groups. What you look for stays on this device: nodes are asked for everything they hold."""
+    from warmline.cli.found import Found, as_data, show
+    from warmline.client.cache import DirectoryCache
     from warmline.client.finder import FinderSettings
     from warmline.client.matching import Wanted
     from warmline.env import SystemClock
@@ -108,12 +130,25 @@ def find(
     load_zone(zone)
     window = parse_when(when, zone, SystemClock().utc_ms()) if when else None
     wanted = Wanted(topics, languages, window, kind, age)
-    tell: Callable[[Progress], None] = _quiet if as_json or not sys.stderr.isatty() else _tell
-    found = with_finder(entries, lambda finder: finder.find(wanted, tell), FinderSettings(holders=holders))
+    tell = Found(zone, live=not as_json and sys.stderr.isatty())
+    cache = DirectoryCache(folder)
+    settings = FinderSettings(holders=holders)
+    found = with_finder(
+        entries, lambda finder: finder.find(wanted, tell), settings, cache if keep or cache.exists else None
+    )
     if as_json:
-        click.echo(json.dumps(_as_data(found)))
+        click.echo(json.dumps(as_data(found)))
     else:
-        _show(found, wanted, zone)
+        show(found, zone)
+
+
+@command.command(short_help="Delete what `find --keep` keeps on this device.")
+@kept_option
+def forget(folder: Path) -> None:
+    """Delete the copy of the public directory that `find --keep` keeps on this device."""
+    from warmline.client.cache import DirectoryCache
+
+    click.echo("Deleted." if DirectoryCache(folder).forget() else "Nothing was kept.")
 
 
 @command.command(short_help="Join the room of a group.")
@@ -172,97 +207,3 @@ def _identity_and_door(folder: Path, passphrase_fd: int | None) -> tuple[Identit
             hint="Make it first: `warmline supporter card`.",
         )
     return identity, card.body.doors[0]
-
-
-# --- showing -----------------------------------------------------------------------------------------------------
-
-
-def _quiet(progress: Progress) -> None:
-    pass
-
-
-def _tell(progress: Progress) -> None:
-    found = f", {len(progress.matches)} groups so far" if progress.matches else ""
-    click.echo(f"… {progress.words}{found}", err=True)
-
-
-def _show(found: Findings, wanted: Wanted, zone: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    if found.matches:
-        table = Table(title=f"Groups (times in {zone})", title_justify="left", header_style="bold", show_lines=True)
-        table.add_column("when", no_wrap=True)
-        table.add_column("group", ratio=3)
-        table.add_column("languages, topics", ratio=2)
-        table.add_column("id", no_wrap=True)
-        for match in found.matches:
-            table.add_row(*(escape(cell) for cell in _cells(match, zone)))
-        console.print(table)
-    else:
-        console.print("No group fits. Try fewer words, another time, or no filter at all.")
-    asked = "1 operator" if found.operators == 1 else f"{found.operators} different operators"
-    count = "1 group" if len(found.matches) == 1 else f"{len(found.matches)} groups"
-    console.print(f"{count}, as held by nodes of {asked}. Your search stayed on this device.")
-    for operator, why in found.failed:
-        console.print(escape(f"  {operator} did not answer: {why}"), style="dim")
-    for weakness in found.weak:
-        console.print(escape(f"  Note: {weakness}."), style="dim")
-
-
-def _cells(match: Match, zone: str) -> tuple[str, ...]:
-    listing = match.listing
-    seats = "one to one" if listing.kind == "one-to-one" else f"{listing.capacity} seats"
-    return (
-        _moment(match, zone),
-        f"{listing.title}\nwith {listing.facilitated_by} ({match.vouching.words})\n{seats}, ages {listing.age}",
-        f"{' '.join(listing.languages)}\n{' '.join(listing.topics)}",
-        match.record.id.hex()[:10],
-    )
-
-
-def _moment(match: Match, zone: str) -> str:
-    from datetime import UTC, datetime
-
-    from warmline_protocol.records.schedule import load_zone
-
-    if match.meeting is None:
-        return f"see {match.listing.zone}"
-    start = datetime.fromtimestamp(match.meeting.start / 1000, UTC).astimezone(load_zone(zone))
-    minutes = (match.meeting.end - match.meeting.start) // 60_000
-    return f"{start:%a %d %b}\n{start:%H:%M}, {minutes} min"
-
-
-def _as_data(found: Findings) -> dict[str, Any]:
-    return {
-        "operators": found.operators,
-        "nodes_known": found.nodes_known,
-        "failed": [{"operator": operator, "why": why} for operator, why in found.failed],
-        "weak": list(found.weak),
-        "groups": [_match_data(match) for match in found.matches],
-    }
-
-
-def _match_data(match: Match) -> dict[str, Any]:
-    listing = match.listing
-    return {
-        "record": match.record.id.hex(),
-        "id": listing.slug,
-        "owner": match.record.owner.hex(),
-        "title": listing.title,
-        "summary": listing.summary,
-        "kind": listing.kind,
-        "topics": list(listing.topics),
-        "languages": list(listing.languages),
-        "zone": listing.zone,
-        "next_start_ms": match.meeting.start if match.meeting else None,
-        "next_end_ms": match.meeting.end if match.meeting else None,
-        "capacity": listing.capacity,
-        "age": str(listing.age),
-        "facilitated_by": listing.facilitated_by,
-        "card": match.card.name if match.card else None,
-        "verified": match.vouching.verified,
-        "vouching": {"agree": match.vouching.agree, "asked": match.vouching.asked},
-    }

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from warmline_protocol.records.messages import Published
 
 
-def with_finder(entries: tuple[str, ...], work: Callable[[Finder], Awaitable[Any]], settings: Any = None) -> Any:
+def with_finder(
+    entries: tuple[str, ...], work: Callable[[Finder], Awaitable[Any]], settings: Any = None, cache: Any = None
+) -> Any:
     """Do something with a finder of one's own."""
     import trio
 
@@ -30,7 +32,8 @@ def with_finder(entries: tuple[str, ...], work: Callable[[Finder], Awaitable[Any
     known = known_entries(entries)
 
     async def run() -> Any:
-        return await work(Finder(Routes(known, rng=rng, clock=clock), rng=rng, clock=clock, settings=settings))
+        routes = Routes(known, rng=rng, clock=clock)
+        return await work(Finder(routes, rng=rng, clock=clock, settings=settings, cache=cache))
 
     return trio.run(run)
 

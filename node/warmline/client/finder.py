@@ -79,6 +79,8 @@ class Findings:
     weak: tuple[str, ...]
     fetched: int = 0
     """Bytes of directories that were read; what was known already is not fetched again."""
+    age_ms: int | None = None
+    """How old all of it is, where no node could be reached and it is from this device's cache."""
 
 
 Tell = Callable[[Progress], None]
@@ -110,8 +112,11 @@ class Finder:
         self._fetched = 0
 
     async def find(self, wanted: Wanted, tell: Tell = _silent) -> Findings:
-        """Ask, unite, search. UnreachableError where not one holder answered."""
-        collection, failed = await self.collect(wanted, tell)
+        """Ask, unite, search. UnreachableError where not one holder answered and nothing is kept on this device."""
+        try:
+            collection, failed = await self.collect(wanted, tell)
+        except UnreachableError as error:
+            return self._from_cache(wanted, error)
         matches = tuple(collection.matches(wanted, self._clock.utc_ms()))
         known, weak = len(self._known.records), tuple(sorted(self._weak))
         return Findings(matches, collection.operators(), known, tuple(failed), weak, self._fetched)
@@ -206,6 +211,14 @@ class Finder:
         matches = tuple(before.matches(wanted, now))
         tell(Progress("from this device", matches, max(0, now - kept.saved_ms)))
         return kept
+
+    def _from_cache(self, wanted: Wanted, why: UnreachableError) -> Findings:
+        now = self._clock.utc_ms()
+        kept = self._cache.load(now) if self._cache is not None else None
+        if kept is None:
+            raise why
+        matches = Collection(self._settings.chain_id, list(kept.holdings), kept.records).matches(wanted, now)
+        return Findings(tuple(matches), 0, 0, (("the network", str(why)),), (), 0, max(0, now - kept.saved_ms))
 
     def _keep(self, search: _Search) -> None:
         if self._cache is None:
@@ -335,16 +348,30 @@ class _Search:
                     await self._changed.wait()
 
     def _over(self) -> bool:
-        if self.collection.operators() >= self._settings.holders:
+        operators = self.collection.operators()
+        if operators >= self._settings.holders:
             self._enough_at = min(self._enough_at, trio.current_time())
-            waited = trio.current_time() >= self._enough_at + self._settings.patience
-            return waited or not self._discovering
+            if trio.current_time() >= self._enough_at + self._settings.patience:
+                return True
+            if operators >= self._most and self._is_independent():
+                return True
         return not self._running and not self._discovering and self._next() is None
+
+    @property
+    def _most(self) -> int:
+        """One holder more than a search needs: what all hold alike costs nothing, and it takes one liar more."""
+        return self._settings.holders + (self._settings.holders >= AGREEING)
+
+    def _is_independent(self) -> bool:
+        """Whether somebody else than an entry named one of those who answered."""
+        entries = self._finder._entry_ids()
+        peers = (holding.peer_id for holding in self.collection.holdings)
+        return any(self._known.only_by(peer) not in entries for peer in peers)
 
     def _next(self) -> Holder | None:
         """The next holder to ask: of an operator that was not asked, and not all of them at one informant's word."""
         heard = {holding.operator for holding in self.collection.holdings} | set(self._running.values())
-        if len(heard) >= self._settings.holders:
+        if len(heard) >= self._most:
             return None
         entries = self._finder._entry_ids()
         alone = [self._known.only_by(peer) for peer in self._asked]
@@ -352,10 +379,14 @@ class _Search:
             peer = holder.address.peer_id
             if peer in self._asked or holder.operator in heard:
                 continue
-            informant = self._known.only_by(peer)
-            crowded = informant is not None and alone.count(informant) >= self._settings.holders - 1
-            if not self._discovering or not (crowded or peer in entries):
-                return holder
+            if peer in entries:  # the last resort: they see this device's address
+                if self._discovering or len(heard) >= self._settings.holders:
+                    continue
+            elif self._discovering:
+                informant = self._known.only_by(peer)
+                if informant is not None and alone.count(informant) >= self._settings.holders - 1:
+                    continue
+            return holder
         return None
 
     async def _discover(self) -> None:
