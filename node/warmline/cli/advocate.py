@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
+from warmline.cli.device import supporter_options
 from warmline.cli.docket import (
     carry_step,
     case_options,
     held_cases,
     of_report,
     open_docket,
+    remembered,
     show_entry,
     told,
     unlocked_cases,
 )
+from warmline.cli.entries import entry_option, known_entries
 from warmline.cli.ethereum import Options, chain_options, run
 from warmline_protocol.errors import UsageError
 
@@ -26,19 +30,24 @@ def command() -> None:
 
 
 @command.command("file", short_help="File a report from its evidence.")
-@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("evidence", metavar="REFERENCE|FILE")
 @click.option("--with-bond", is_flag=True, help="File with a bond of yours instead of within an advocate's quota.")
 @case_options
 @chain_options
-def file_(options: Options, bundle: Path, with_bond: bool, case_passphrase_fd: int | None) -> None:
-    """File the report whose evidence is in BUNDLE, as `warmline talk` writes it.
+def file_(options: Options, evidence: str, with_bond: bool, case_passphrase_fd: int | None) -> None:
+    """File a report: one that came in, by its reference, or one whose evidence is in a file.
 
     The evidence is verified first. The chain gets a hash that names nobody; what opens it is kept here, encrypted,
     before anything is sent.
     """
     from warmline_protocol.session.evidence_bundle import verify_bundle
 
-    data = bundle.read_bytes()
+    once = remembered(options, case_passphrase_fd)
+    if (path := Path(evidence)).is_file():
+        data = path.read_bytes()
+    else:
+        with once() as kept:
+            data = kept.received_as(evidence)
     finding = verify_bundle(data)
     respondent = finding.card.wallet
     if respondent is None:
@@ -60,12 +69,73 @@ def file_(options: Options, bundle: Path, with_bond: bool, case_passphrase_fd: i
             call = reports.file_with_bond(report_id, terms.filing_bond) if with_bond else reports.file(report_id)
             session.say(told(case, finding))
             if not options.dry_run:
-                with unlocked_cases(options, case_passphrase_fd) as kept:
+                with once() as kept:
                     kept.keep(case)
             await session.carry_out(call)
+            if not options.dry_run:
+                with once() as kept:
+                    kept.drop_received(data)
             await show_entry(session, reports, await entry(reports, report_id))
 
     run(work)
+
+
+@command.command(short_help="Be there for reports.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, for programs.")
+@click.option("--case-passphrase-fd", type=int, help="Read the passphrase of your cases from there.")
+@supporter_options
+@entry_option
+def intake(
+    as_json: bool, case_passphrase_fd: int | None, passphrase_fd: int | None, folder: Path, entries: tuple[str, ...]
+) -> None:
+    """Take in reports at the doors of your card, which must claim the credential `report-advocate`.
+
+    What comes is verified, kept encrypted, and its reference told to whoever sent it. Ctrl-C ends it.
+    """
+    from warmline.cli.device import device_passphrase
+    from warmline.cli.docket import case_passphrase
+    from warmline.cli.intake import serve_intake
+
+    known = known_entries(entries)
+    device = device_passphrase(passphrase_fd)
+    words = case_passphrase(folder, case_passphrase_fd)
+    import trio
+
+    trio.run(serve_intake, folder, device, words, known, as_json)
+
+
+@command.command(short_help="Reports that came in.")
+@case_options
+@chain_options
+def received(options: Options, case_passphrase_fd: int | None) -> None:
+    """Reports that came in and were not filed yet: about whom, with how many signed messages."""
+    from warmline.client.reporting import reference_of
+    from warmline_protocol.session.evidence_bundle import verify_bundle
+
+    with unlocked_cases(options, case_passphrase_fd) as kept:
+        found = [verify_bundle(each) for each in kept.received()]
+    rows = [{"reference": reference_of(one), "about": one.name, "texts": len(one.texts)} for one in found]
+    if options.as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['reference']}  about {row['about']}, {row['texts']} signed messages")
+    if not rows:
+        click.echo("Nothing waits.")
+
+
+@command.command(short_help="Throw a report away that will not be filed.")
+@click.argument("reference")
+@case_options
+@chain_options
+def drop(options: Options, reference: str, case_passphrase_fd: int | None) -> None:
+    """Destroy the report REFERENCE, which you will not file. There is no way back."""
+    with unlocked_cases(options, case_passphrase_fd) as kept:
+        bundle = kept.received_as(reference)
+        if not options.yes:
+            click.confirm(f"Destroy the report {reference}?", abort=True, err=True)
+        kept.drop_received(bundle)
+    click.echo("Destroyed.")
 
 
 @command.command(short_help="The cases that you hold here.")

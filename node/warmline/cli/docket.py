@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,20 +39,36 @@ async def open_docket(options: Options) -> AsyncIterator[tuple[Session, Reports]
 @contextmanager
 def unlocked_cases(options: Options, fd: int | None) -> Iterator[Cases]:
     """The cases in ``--data``, under their own passphrase; asked for twice the first time."""
-    from warmline.chain.wallet import passphrase_from_fd
-    from warmline.client.cases import FILE, open_cases
+    with remembered(options, fd)() as kept:
+        yield kept
+
+
+def remembered(options: Options, fd: int | None) -> Callable[[], AbstractContextManager[Cases]]:
+    """Unlocks the cases whenever it is called; the passphrase is asked for once."""
+    from warmline.client.cases import open_cases
     from warmline.env import SystemClock, SystemRng
 
-    def passphrase() -> str:
-        if fd is not None:
-            return passphrase_from_fd(fd)
-        new = not (options.folder / FILE).exists()
-        words = "A passphrase for the cases that you keep" if new else "Passphrase of your cases"
-        text: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
-        return text
+    known: list[str] = []
 
-    with open_cases(options.folder, passphrase, rng=SystemRng(), clock=SystemClock()) as held:
-        yield held
+    def passphrase() -> str:
+        if not known:
+            known.append(case_passphrase(options.folder, fd))
+        return known[0]
+
+    return lambda: open_cases(options.folder, passphrase, rng=SystemRng(), clock=SystemClock())
+
+
+def case_passphrase(folder: Path, fd: int | None) -> str:
+    """From the file descriptor, or from the terminal; a new one is typed twice."""
+    from warmline.chain.wallet import passphrase_from_fd
+    from warmline.client.cases import FILE
+
+    if fd is not None:
+        return passphrase_from_fd(fd)
+    new = not (folder / FILE).exists()
+    words = "A passphrase for the cases that you keep" if new else "Passphrase of your cases"
+    text: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
+    return text
 
 
 async def of_report(reports: Reports, beginning: str) -> Entry:

@@ -1,4 +1,4 @@
-"""`warmline report`: evidence about a conversation, as whoever gets it sees it. Everything here works offline."""
+"""`warmline report`: evidence about a conversation, checked offline, and sent to an advocate without a wallet."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmline.cli.entries import entry_option, known_entries
+
 if TYPE_CHECKING:
     from warmline_protocol.session.evidence_bundle import Finding
 
 
 @click.group()
 def command() -> None:
-    """Evidence about a conversation: what it proves, and what only one side says."""
+    """Report a supporter: look at the evidence of a conversation, and send it to an advocate. Free, and no wallet."""
 
 
 @command.command()
@@ -33,6 +35,32 @@ def verify(file: Path, as_json: bool) -> None:
         return
     for row in _rows(finding):
         click.echo(click.wrap_text(row, 78, subsequent_indent="      ") if row else "")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--to", "advocate", default="", metavar="ID", help="The beginning of an advocate's card id, or a name.")
+@click.option("--language", "languages", multiple=True, help="A language that the advocate should speak, like en.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is sent.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; implies --yes.")
+@entry_option
+def send(
+    file: Path, advocate: str, languages: tuple[str, ...], yes: bool, as_json: bool, entries: tuple[str, ...]
+) -> None:
+    """Send FILE, which /report wrote, to an advocate, end-to-end encrypted and under no name.
+
+    The advocate sees what is in the file and nothing about where you are. If they file it, the chain gets a hash that
+    names nobody; a panel reads it only after a panellist opened the report.
+    """
+    from warmline.cli.reporting import send_file
+    from warmline_protocol import limits
+
+    with file.open("rb") as source:
+        data = source.read(limits.REPORT_MAX + 1)
+    known = known_entries(entries)
+    import trio
+
+    trio.run(send_file, data, advocate, languages, known, yes or as_json, as_json)
 
 
 def _who(finding: Finding) -> tuple[str, str]:

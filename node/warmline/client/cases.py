@@ -18,6 +18,7 @@ from warmline.client.vault import FileVault, Kept, open_vault
 from warmline.env import Clock, Rng
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import UsageError
+from warmline_protocol.session.evidence_bundle import bundle_digest
 from warmline_protocol.session.evidence_case import Case, open_case, pack_case, unpack_case
 from warmline_protocol.session.xwing import SealingKey
 from warmline_protocol.wire import Bytes32, Range, pack, unpack
@@ -29,7 +30,7 @@ KEEP_MS: Final = 90 * DAY_MS
 OPEN_MS: Final = 180 * DAY_MS
 """At most, for one that is not: longer than every step of a report with its appeal takes together."""
 _FOR_EVER: Final = 1 << 52
-_CASE, _END, _VOTE, _INTAKE = "case", "last day", "vote", "intake key"
+_CASE, _END, _VOTE, _INTAKE, _RECEIVED = "case", "last day", "vote", "intake key", "received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,30 @@ class Cases:
                 hint="Give more digits; `cases` lists what you hold.",
             )
         return found[0]
+
+    def receive(self, bundle: bytes) -> bytes:
+        """A report that came and was not filed yet; its 32-byte digest. On the disk when this returns."""
+        digest = bundle_digest(bundle)
+        self._vault.put(_RECEIVED, digest, bundle, self._clock.utc_ms() + OPEN_MS)
+        return digest
+
+    def received(self) -> list[bytes]:
+        """The bundles that came and were not filed yet."""
+        found = [self._vault.get(_RECEIVED, each) for each in self._vault.ids(_RECEIVED)]
+        return [data for data in found if data is not None]
+
+    def received_as(self, beginning: str) -> bytes:
+        """The one that came and whose digest begins with these hex digits. Raises UsageError."""
+        found = [each for each in self.received() if bundle_digest(each).hex().startswith(beginning.lower())]
+        if len(found) != 1 or not beginning:
+            raise UsageError(
+                f"{len(found)} reports here have the reference {beginning}", hint="`advocate received` lists them."
+            )
+        return found[0]
+
+    def drop_received(self, bundle: bytes) -> None:
+        """It was filed, or will not be."""
+        self._vault.delete(_RECEIVED, bundle_digest(bundle))
 
     def intake_key(self) -> bytes:
         """The 1216-byte X-Wing key that cases are sealed to for this person; made the first time."""

@@ -27,6 +27,8 @@ from warmline_protocol.records.schedule import Meeting, Window, meetings, next_m
 from warmline_protocol.records.snapshot import StandingSheet
 from warmline_protocol.verdict import Verdict
 
+ADVOCATE_TYPE: Final = b"report-advocate".ljust(32, b"\0")
+"""The credential type that makes a card an advocate's: it is there to take reports, and not to talk."""
 AGREEING: Final = 3
 """Nodes of different operators that must vouch before the word *verified* stands alone."""
 _OPEN: Final = AdmissionLimits()
@@ -143,12 +145,16 @@ class Collection:
                     found.append(Match(record, record.body, card, vouching, meeting))
         return sorted(found, key=lambda match: (match.meeting or Meeting(2**62, 2**62), match.record.id))
 
-    def supporters(self, wanted: Wanted, now_ms: int, *, closed: bool = False) -> list[Supporter]:
+    def supporters(
+        self, wanted: Wanted, now_ms: int, *, closed: bool = False, advocates: bool = False
+    ) -> list[Supporter]:
         """Cards with an open door that fit, in the order of their record ids: nobody is ranked. With ``closed`` those
-        too that let only people in who were given a word."""
+        too that let only people in who were given a word; ``advocates``, who take reports, instead of who listens."""
         found = []
         for record in self.records(now_ms):
-            if isinstance(record.body, Card) and suits(record.body, wanted, closed=closed):
+            if not isinstance(record.body, Card) or (ADVOCATE_TYPE in record.body.credentials) != advocates:
+                continue
+            if suits(record.body, wanted, closed=closed):
                 vouching, refused = self._vouching(record, now_ms)
                 if not refused:
                     found.append(Supporter(record, record.body, vouching))

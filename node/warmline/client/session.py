@@ -79,7 +79,7 @@ from warmline.client.session_seeking import Contact, Persona, Seeking
 from warmline.client.session_transcript import Transcript
 from warmline.client.session_wishes import Wishes
 from warmline.client.vault import Vault
-from warmline_protocol.errors import RemoteError, UnreachableError
+from warmline_protocol.errors import RemoteError, UnreachableError, UsageError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.records.node import NodeAddress
@@ -87,6 +87,7 @@ from warmline_protocol.session import events as said
 from warmline_protocol.session.hello import Joined, Peer
 from warmline_protocol.session.known import known_attempt
 from warmline_protocol.session.machine import Machine
+from warmline_protocol.session.messages import Part
 from warmline_protocol.session.pair import Pair
 
 __all__ = [
@@ -215,6 +216,13 @@ class Session(Wishes):
         await self._meet(loaded.pair, loaded.routes)
         for inlet in self._inlets:
             self._nursery.start_soon(inlet.run)
+
+    async def send_part(self, part: Part) -> bytes:
+        """Say a piece of something long; the id, as of :meth:`send`."""
+        if self._machine is None or self.closed:
+            raise UsageError("there is nobody to send this to", hint="Wait until the session is established.")
+        id: bytes = await self._do(lambda pair, now: pair.send_part(part, now), asked=True)
+        return id
 
     # -- bad days
 

@@ -54,6 +54,17 @@ class TextReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PartReceived:
+    """Part ``index`` of ``count`` of something long, that both sides know by its id ``document``."""
+
+    id: bytes
+    document: bytes
+    index: int
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Messages of the other side that will not come, or not in their place."""
 
@@ -257,6 +268,7 @@ class Closed:
 Event: TypeAlias = (
     MessageState
     | TextReceived
+    | PartReceived
     | Gap
     | Joined
     | Left
@@ -291,6 +303,7 @@ _LASTING: dict[str, type[Any]] = {
     for each in (
         MessageState,
         TextReceived,
+        PartReceived,
         Gap,
         Left,
         ThreadOffered,

@@ -220,6 +220,20 @@ class Invite:
     card: Annotated[bytes, Size(0, 8192)]
 
 
+# --- one to one: something long ---------------------------------------------------------------------------------------
+
+
+@message("part")
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a document that is longer than a message: a report's evidence. ``document`` is random."""
+
+    document: Bytes16
+    index: Annotated[int, Range(0, limits.PARTS_MAX - 1)]
+    count: Annotated[int, Range(1, limits.PARTS_MAX)]
+    data: Annotated[bytes, Size(1, limits.PART_MAX)]
+
+
 Body: TypeAlias = (
     Introduce
     | Text
@@ -240,6 +254,7 @@ Body: TypeAlias = (
     | BackupAsk
     | BackupAnswer
     | Invite
+    | Part
 )
 _BODIES: tuple[type[Body], ...] = (
     Introduce,
@@ -261,6 +276,7 @@ _BODIES: tuple[type[Body], ...] = (
     BackupAsk,
     BackupAnswer,
     Invite,
+    Part,
 )
 _INNER_MAX = 20 * 1024
 

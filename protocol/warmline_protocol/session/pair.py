@@ -21,7 +21,7 @@ from warmline_protocol.session.hello import Hello, Joined, make_welcome, seal_an
 from warmline_protocol.session.inbox import Inbox, Release
 from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeySchedule, first_key
 from warmline_protocol.session.machine import SNAPSHOT_MAX, base_arguments
-from warmline_protocol.session.messages import Introduce, Leave, Requeue, Text, clean
+from warmline_protocol.session.messages import Introduce, Leave, Part, Requeue, Text, clean
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
 from warmline_protocol.session.pair_asks import PairAsks
 
@@ -146,6 +146,13 @@ class Pair(PairAsks):
             self.outbox.settle(entry, "waiting", why="the other side has no queue at this moment")
         self._pump(now_ms)
         self._renew_if_due(now_ms)
+        return entry.id
+
+    def send_part(self, part: Part, now_ms: int) -> bytes:
+        """A piece of a document; its id, as of :meth:`send`."""
+        self._check_open()
+        entry = self._enqueue(part, now_ms, told=True)
+        self._pump(now_ms)
         return entry.id
 
     def introduce(self, name: str, avatar: bytes, now_ms: int) -> None:

@@ -23,6 +23,7 @@ from warmline_protocol.session.messages import (
     Inner,
     Introduce,
     Leave,
+    Part,
     Requeue,
     Text,
     Undecryptable,
@@ -261,6 +262,8 @@ class PairHearing(PairOffers):
                         release.late,
                     )
                 )
+            case Part(document=document, index=index, count=count, data=data) if index < count:
+                self._emit(events.PartReceived(inner.id, document, index, count, data))
             case Introduce(name=name, avatar=avatar) if self.is_host:
                 self.peer_name, self.peer_avatar = clean(name), avatar
                 self._emit(events.Joined(self.peer.id, self.peer_name, avatar))
