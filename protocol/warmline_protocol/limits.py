@@ -304,8 +304,8 @@ FEEDBACK_VOUCHERS_MAX: Final = 1000
 """Vouchers of one supporter for one epoch."""
 FEEDBACK_VOUCHERS_ALL: Final = 100_000
 """Vouchers of one issuer for one epoch, as the contract has it."""
-FEEDBACK_PROOF_MAX: Final = 64
-"""Hashes of a proof of inclusion: twice what a million supporters need."""
+FEEDBACK_PROOF_MAX: Final = 48
+"""Hashes of a proof of inclusion: far more than a million supporters need, and a rating still fits one cell."""
 FEEDBACK_FLIP: Final = (1, 5)
 """An answer is turned round with this chance before it leaves the device."""
 FEEDBACK_STEP: Final = 10

@@ -1,8 +1,8 @@
 """A collector: takes ratings, says at the cut-off what it holds, takes the union with others, and objects.
 
 ``accept`` → (end of epoch) ``cut_off`` → announcements are exchanged → ``merge`` each announced set → ``batch`` →
-votes → posted → ``objections`` while the window is open → ``settle``. One honest collector that holds a rating brings it into
-everybody's union; one that is ignored sees it in the batch and vetoes.
+votes → posted → ``objections`` while the window is open → ``settle``. One honest collector that holds a rating brings
+it into everybody's union; one that is ignored sees it in the batch and vetoes.
 
 Answers about a supporter go out in tens. Which ten is decided by hashes; the others wait for the next epoch, thirteen
 epochs at most.
