@@ -47,6 +47,7 @@ from warmline_protocol.errors import (
 )
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.limits import CIRCUITS_IN_MAX, MESSAGE_MAX
+from warmline_protocol.networks import is_global
 
 log = logging.getLogger("warmline.net")
 
@@ -140,7 +141,9 @@ class Libp2pHost:
 
     async def _dial(self, where: Multiaddr, peer: str) -> None:
         try:
-            await self._swarm.dial_addr(await resolve(where), _id(peer))
+            # On the open network a name may not lead into a private one; named there are only this network's own.
+            open_only = any(map(is_global, self.addrs())) and is_global(str(where))
+            await self._swarm.dial_addr(await resolve(where, open_only=open_only), _id(peer))
         except UnreachableError:
             raise
         except Exception as error:  # the library raises anything here; its name is all that a person needs
