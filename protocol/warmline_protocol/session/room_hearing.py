@@ -135,6 +135,9 @@ class RoomHearing(RoomOffers):
                 self.outbox.settle(entry, "refused", why=why)
                 return
             self.manners.spoke(self.me.id, entry.created_ms)
+        if entry.told and self._nobody_reads(seq):
+            self.outbox.settle(entry, "refused", why="nobody else was here, and who comes later cannot read it")
+            return
         entry.back = seq
         if not entry.seq:
             entry.seq = seq
@@ -331,9 +334,12 @@ class RoomHearing(RoomOffers):
     def _take_roster(self, roster: tuple[Member, ...], now_ms: int) -> None:
         for gone in [each for each in self._roster if each not in roster]:
             self._inboxes.pop(gone, None)
+            self._since.pop(gone.id, None)
             person = self.people.pop(gone.id, None)
             if person is not None:
                 self._hold_gone(gone.id, person, now_ms)
+        for new in [each for each in roster if each not in self._roster]:
+            self._since[new.id] = self.epoch
         self._roster = roster
 
     def _hold_gone(self, member: bytes, person: Person, now_ms: int) -> None:

@@ -57,6 +57,8 @@ class _Guest:
     attempt: bytes
     reply_secret: bytes
     replies: tuple[bytes, ...]
+    after: int = 0
+    """The place in the log after which they read; 0 in every log that was opened later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ class HostRoom(RoomChanges):
         self._unopened.clear()
         self._asked_at.clear()
         self._leaving_log = False
+        for guest in self._guests.values():
+            guest.after = 0
         epoch = self.log_epoch
         self._outputs += [UseLog(address, incarnation, 0), UseKeys(epoch.number, epoch.send_key, epoch.read_key)]
         if not first:
@@ -236,7 +240,7 @@ class HostRoom(RoomChanges):
                 log=start,
             )
             member = member_of_key_package(hello.key_package).id
-            self._guests[member] = _Guest(hello.attempt, hello.reply_secret, hello.replies)
+            self._guests[member] = _Guest(hello.attempt, hello.reply_secret, hello.replies, start.after)
             self._control(hello.replies, seal_answer(welcome_answer(hello, welcome), hello.reply_secret, self.draw))
             rank = self._ranks.pop(hello.attempt, None)
             if rank is not None:
@@ -305,8 +309,7 @@ class HostRoom(RoomChanges):
 
     def _depart(self, member: Member, why: str, now_ms: int) -> None:
         super()._depart(member, why, now_ms)
-        self._leaving_members.append(member.id)
-        self._change_next(now_ms)
+        self._leaving_members.append(member.id)  # with all others who left in what is being read
 
     # -- manners
 
@@ -403,6 +406,7 @@ class HostRoom(RoomChanges):
 
     def _batch_read(self, now_ms: int) -> None:
         self._ask_again(now_ms)
+        self._change_next(now_ms)
 
     def _ask_again(self, now_ms: int) -> None:
         """What did not open is not delivered: whoever said it is asked to seal it anew, at most once a second."""
@@ -425,6 +429,13 @@ class HostRoom(RoomChanges):
         super()._spoke(now_ms)
         self._spoke_ms = now_ms
 
+    def _reads_after(self, member: Member) -> int:
+        guest = self._guests.get(member.id)
+        return 0 if guest is None else guest.after
+
+    def _nobody_reads(self, seq: int) -> bool:
+        return not any(guest.after < seq for guest in self._guests.values())
+
     def _seen_pause(self) -> int:
         return limits.SEEN_HOST_MS
 
@@ -445,7 +456,8 @@ class HostRoom(RoomChanges):
 
     def _fields(self) -> dict[str, Any]:
         guests = [
-            [member, guest.attempt, guest.reply_secret, list(guest.replies)] for member, guest in self._guests.items()
+            [member, guest.attempt, guest.reply_secret, list(guest.replies), guest.after]
+            for member, guest in self._guests.items()
         ]
         ranks = [[attempt, each.id, each.voice, each.muted, each.helper] for attempt, each in self._ranks.items()]
         return super()._fields() | {
@@ -458,8 +470,8 @@ class HostRoom(RoomChanges):
         }
 
     def _restore(self, fields: dict[str, Any], now_ms: int) -> None:
-        for member, attempt, secret, replies in fields["guests"]:
-            self._guests[member] = _Guest(attempt, secret, tuple(replies))
+        for member, attempt, secret, replies, after in fields["guests"]:
+            self._guests[member] = _Guest(attempt, secret, tuple(replies), after)
         self.rules = fields["rules"]
         self._ranks = {attempt: _Rank(*rest) for attempt, *rest in fields["ranks"]}
         self._asked = dict(fields["asked"])

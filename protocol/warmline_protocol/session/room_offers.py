@@ -72,7 +72,9 @@ class RoomOffers(Machine):
         self._own: deque[bytes] = deque(maxlen=_OWN_KEPT)
         self._on_way: dict[int, list[_Part]] = {}
         self._seen_due_ms: int | None = None
-        self._seen_for = 0
+        self._seen_for = self._seen_epoch = 0
+        self._since: dict[bytes, int] = {}
+        """Member to the epoch in which it came, of those who came later than this side."""
         self._host_read = 0
         self._leaving = False
         self.out_of_step = False
@@ -198,17 +200,27 @@ class RoomOffers(Machine):
 
     def _take_seen(self, sender: Member, seen: int) -> None:
         if sender != self.host and not self.is_host:
-            if seen >= self._seen_for:
-                self._seen_due_ms = None  # somebody else has told the host
+            if seen >= self._seen_for and self._since.get(sender.id, 0) <= self._seen_epoch:
+                self._seen_due_ms = None  # somebody else, who was here by then, has told the host
             return
         by = (self.name_of(sender.id) or "someone here",)
         # What counts is where one has read it oneself: a node may give a receipt for what it never shows anybody.
-        for entry in [each for each in self.outbox.entries.values() if 0 < each.back <= seen]:
+        first = self._reads_after(sender)
+        for entry in [each for each in self.outbox.entries.values() if first < each.back <= seen]:
             self.outbox.settle(entry, "delivered", by=by)
+
+    def _reads_after(self, member: Member) -> int:
+        """The place in the log up to which this member was not in the room yet, and can read nothing."""
+        return 0
+
+    def _nobody_reads(self, seq: int) -> bool:
+        """Whether what stands at this place will never be read by anybody else."""
+        return False
 
     def _owe_seen(self, seq: int, now_ms: int) -> None:
         self._seen_for = seq
         if self._seen_due_ms is None:
+            self._seen_epoch = self.epoch
             self._seen_due_ms = now_ms + self._seen_pause()
 
     def _seen_pause(self) -> int:
