@@ -2,13 +2,16 @@
 
 Rules, for whoever reads the code to check us:
 
-* every message that was sent has a last word (``delivered``, ``expired``, ``refused``, or ``held`` with a why, on leaving)
+* every message that was sent has a last word: ``delivered``, ``expired``, ``refused``, or ``held`` with a why (left)
 * nothing is shown twice to the same person, altered, to the wrong people, or that nobody said
 * *delivered* means shown: to the other side of a pair, to the host of a room, to a member if the host said it
 * one sender's messages are shown in their order; one that is not is marked ``late``
 * a member of a room who was shown an earlier and a later message of somebody was shown those between that were
   delivered, or was told of a gap
 * what supporters said is shown as signed
+* a person whose program was killed is told again what it had not yet noted as told, and nothing else; what was being
+  said at that moment was either taken, and then all of this holds, or it was not and may be shown once at most
+* a person gives up a session only when told that the other side has no queue
 """
 
 from __future__ import annotations
@@ -57,6 +60,12 @@ class Account:
     gaps: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """(talk, reader, session number) to how many messages were said to be missing."""
     closed: Counter[str] = field(default_factory=Counter)
+    unsure: set[str] = field(default_factory=set)
+    """What was being said when the program was killed, and was not taken as far as anybody knows."""
+    gave_up: Counter[str] = field(default_factory=Counter)
+    again: int = 0
+    """Texts that were told again after a death."""
+    nameless: int = 0
     violations: list[tuple[str, str]] = field(default_factory=list)
     """(what, key)."""
     _ids: dict[str, Message] = field(default_factory=dict)
@@ -78,6 +87,12 @@ class Account:
             self._show(line)
         elif what == "gap":
             self.gaps[line["talk"], line["who"], line["number"]] += line["count"]
+        elif what == "unsure":
+            self.unsure.add(line["key"])
+        elif what == "gave up":
+            self.gave_up[line["why"]] += 1
+            if "no queue" not in line["why"]:
+                self.wrong(f"{line['talk']} {line['number']}: {line['who']} gave up: {line['why']}", "")
         elif what == "event" and line["told"]["event"] == "closed":
             self.closed[line["told"]["why"]] += 1
 
@@ -91,7 +106,7 @@ class Account:
             self._state(message, early)
 
     def _state(self, message: Message, line: Line) -> None:
-        if message.last:
+        if message.last and line["state"] != message.state:
             self.wrong(f"told {line['state']} after its last word, {message.fate}", message.key)
         message.state, message.why, message.last = line["state"], line["why"], line["last"]
 
@@ -108,7 +123,9 @@ class Account:
             self.wrong(f"shown to {reader}, who was not to read it", key)
         if author in HOSTS and not line["signed"]:
             self.wrong(f"shown to {reader} without the signature", key)
-        if author not in (*HOSTS, "seeker") and line["name"] != author:
+        if not line["name"]:
+            self.nameless += 1
+        elif author not in (*HOSTS, "seeker") and line["name"] != author:
             self.wrong(f"shown to {reader} as said by {line['name']}", key)
 
     def wrong(self, what: str, key: str) -> None:
@@ -118,9 +135,10 @@ class Account:
 
     def judge(self) -> None:
         for (reader, key), lines in self.shown.items():
-            if len(lines) > 1:
+            if len({line["life"] for line in lines}) < len(lines):
                 self.wrong(f"shown {len(lines)} times to {reader}", key)
-            if key not in self.messages:
+            self.again += len(lines) - 1
+            if key not in self.messages and key not in self.unsure:
                 self.wrong(f"shown to {reader}, and its sender never had it taken", key)
         for message in self.messages.values():
             self._judge_one(message)
@@ -144,7 +162,7 @@ class Account:
     def _judge_order(self) -> None:
         seen: dict[tuple[str, int, str], list[Line]] = defaultdict(list)
         for (reader, key), lines in self.shown.items():
-            seen[reader, lines[0]["number"], key.split("/")[1]] += lines
+            seen[reader, lines[0]["number"], key.split("/")[1]].append(lines[0])
         for (reader, number, author), lines in seen.items():
             lines.sort(key=lambda line: line["at"])
             highest = -1
@@ -185,6 +203,8 @@ class Account:
         rows += [
             f"  shown {sum(map(len, self.shown.values()))} times, {late} of them late; told of gaps: "
             f"{sum(self.gaps.values())} messages",
+            f"  told again after a death: {self.again} texts; shown without a name: {self.nameless}; "
+            f"given up: {_counted(self.gave_up)}",
             f"  refused because: {_counted(whys)}",
             f"  sessions ended because: {_counted(self.closed)}",
         ]
@@ -206,8 +226,10 @@ def account_of(folder: Path, seed: int) -> Account:
     """Read all journals under ``folder`` and judge."""
     account = Account(seed)
     for path in sorted(folder.glob("*/journal.jsonl")):
+        life = 0
         for at, line in enumerate(lines_of(path)):
-            account.take(line | {"at": at})
+            life += line["what"] == "began"
+            account.take(line | {"at": at, "life": life})
     account.judge()
     return account
 

@@ -84,6 +84,18 @@ class Weather:
             finally:
                 running.signal(signal.SIGCONT)
 
+    async def _die(self, fault: Fault) -> None:
+        """A person's program is killed, and goes on with what its vault holds."""
+        kept = [person for person in self.fleet.people if person.kept and person.name not in self.fleet.finished]
+        if not kept:
+            return
+        person = kept[fault.node % len(kept)]
+        if not person.wanted:
+            return  # it is dead already
+        await self.fleet.kill_person(person)
+        await trio.sleep(fault.seconds)
+        await self.fleet.run_person(person)
+
     # -- the network
 
     async def _cut(self, fault: Fault) -> None:

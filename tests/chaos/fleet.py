@@ -120,19 +120,41 @@ class NodeSeat:
                 resource.prlimit(self.running.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+@dataclass(eq=False)
+class PersonSeat:
+    """One program of people over all its lives. ``kept``: its conversations lie in a vault, so it may be killed."""
+
+    name: str
+    config: Path
+    kept: bool
+    running: Running | None = None
+    wanted: bool = True
+    kills: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.running is not None and self.running.alive
+
+    @property
+    def pid(self) -> int:
+        assert self.running is not None
+        return self.running.pid
+
+
 class Fleet:
     """Obtained from :func:`open_fleet`."""
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
         self.folder = folder
         self.nodes: list[NodeSeat] = []
-        self.people: list[Running] = []
+        self.people: list[PersonSeat] = []
         self.network: Running | None = None
         self.deaths: list[str] = []
         """Programs that ended and were not asked to."""
         self.heard = trio.Event()
         self.counts: dict[str, dict[str, int]] = {}
         self.finished: set[str] = set()
+        self._told: dict[tuple[str, str, bool], dict[str, Any]] = {}
         self._nursery = nursery
 
     # -- programs
@@ -269,6 +291,20 @@ class Fleet:
 
     # -- people
 
+    async def run_person(self, seat: PersonSeat) -> None:
+        """Start it, for the first time or again; what others told meanwhile is told to it."""
+        seat.running = await self.start(seat.name, str(HERE / "person.py"), str(seat.config), listen=self.hear_person)
+        seat.wanted = True
+        for fact in list(self._told.values()):
+            await seat.running.tell(fact)
+        await self.tell_pids()
+
+    async def kill_person(self, seat: PersonSeat) -> None:
+        seat.wanted = False
+        seat.kills += 1
+        if seat.running is not None:
+            await seat.running.kill()
+
     def hear_person(self, running: Running, line: bytes) -> None:
         fact = json.loads(line)
         if "counts" in fact:
@@ -276,13 +312,14 @@ class Fleet:
         elif "finished" in fact:
             self.finished.add(running.name)
         elif "talk" in fact:
+            self._told[fact["talk"], fact["who"], fact["done"]] = fact
             for person in self.people:
-                if person is not running:
-                    self._nursery.start_soon(person.tell, fact)
+                if person.running is not None and person.running is not running:
+                    self._nursery.start_soon(person.running.tell, fact)
 
     async def end(self) -> None:
         """Kill what is left, and give the disks back."""
-        programs = [*self.people, *(node.running for node in self.nodes if node.running)]
+        programs = [seat.running for seat in (*self.people, *self.nodes) if seat.running]
         for program in programs:
             program.signal(signal.SIGCONT)
             program.signal(signal.SIGKILL)
@@ -300,8 +337,8 @@ async def open_fleet(folder: Path) -> AsyncIterator[Fleet]:
         try:
             yield fleet
         finally:
-            for node in fleet.nodes:
-                node.wanted = False
+            for seat in (*fleet.nodes, *fleet.people):
+                seat.wanted = False
             with trio.CancelScope(shield=True):
                 await fleet.end()
                 for node in fleet.nodes:

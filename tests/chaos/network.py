@@ -72,7 +72,8 @@ class Network:
 
     async def serve(self, node: str, listener: socket.socket, to: int) -> None:
         await trio.serve_listeners(
-            lambda stream: self._carry(node, stream, to), [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+            lambda stream: self._carry(node, stream, to),
+            [trio.SocketListener(trio.socket.from_stdlib_socket(listener))],
         )
 
     async def _carry(self, node: str, stream: trio.SocketStream, to: int) -> None:

@@ -1,4 +1,4 @@
-"""The real daemon with a clock that can be set: ``python node_process.py FOLDER CLOCK``. Everything else is as shipped."""
+"""The real daemon with a clock that can be set: ``python node_process.py FOLDER CLOCK``. All else is as shipped."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import sys
 import time
 from collections import Counter
 
-from chaos.fleet import Fleet
 from chaos.faults import Weather
+from chaos.fleet import Fleet
 
 STATES = ("waiting", "held", "delivered", "expired", "refused", "left held")
 PLAIN_EVERY = 10.0
@@ -48,14 +48,19 @@ class Picture:
         said = totals["said"]
         full = 40 * said // max(1, self.messages)
         nodes = "  ".join(f"{node.number}:{self._node(node.number)}" for node in self.fleet.nodes)
+        now, killed = [fault.kind for fault in self.weather.active.values()], sum(p.kills for p in self.fleet.people)
         states = "  ".join(f"{name} {totals[f'state {name}']}" for name in STATES)
         return [
             f"[{'#' * full:<40}] {said}/{self.messages} said, {said / max(1.0, seconds):.1f}/s, {seconds:.0f} s, "
             f"seed {self.seed}",
             f"nodes    {nodes}",
             f"messages {states}; shown {totals['shown']}",
-            f"faults   {self.weather.done} over, now {', '.join(f.kind for f in self.weather.active.values()) or 'calm'}",
+            f"faults   {self.weather.done} over, now {', '.join(now) or 'calm'}; people killed {killed}{self._still()}",
         ]
+
+    def _still(self) -> str:
+        busy = [person.name for person in self.fleet.people if person.name not in self.fleet.finished]
+        return f"; at work {', '.join(busy)}" if len(busy) < len(self.fleet.people) else ""
 
     def _node(self, number: int) -> str:
         node = self.fleet.nodes[number]

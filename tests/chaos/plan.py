@@ -10,7 +10,7 @@ from random import Random
 
 MINUTE, HOUR = 60_000, 3600_000
 GROUPS = 2
-"""Each with a process of supporters, one of seekers, and one of room members."""
+"""Each with a program of supporters, one of seekers, and one with a room. Pairs of the first are kept in vaults."""
 PAIRS_PER_GROUP = 4
 MEMBERS = 3
 ROOM_SHARE = 0.2
@@ -109,7 +109,9 @@ KINDS = {
     "limit": 2,
     "clock": 4,
     "expire": 1,
+    "die": 3,
 }
+"""Kinds of faults and how often each comes."""
 NODE_CLOCKS = (-25 * HOUR, -2 * HOUR, -3 * MINUTE, 3 * MINUTE, 2 * HOUR, 25 * HOUR, 49 * HOUR)
 
 
@@ -140,6 +142,6 @@ def _fault(draw: Random, number: int, at: int, kind: str, nodes: int, people: in
         spare = (draw.choice(NODE_CLOCKS),)
     elif kind == "expire":
         node, spare, seconds = draw.randrange(people), (25 * HOUR,), 0.0
-    elif kind == "leave":
+    elif kind == "die":
         node = draw.randrange(people)
     return Fault(number, at, kind, node, seconds, spare)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.account import Account, account_of
 from chaos.faults import Weather
-from chaos.fleet import HERE, READY, Fleet, Running, open_fleet
+from chaos.fleet import READY, Fleet, PersonSeat, open_fleet
 from chaos.picture import Picture
 from chaos.plan import GROUPS, KINDS, faults_of
 from warmline.daemon import control
@@ -90,7 +90,9 @@ class Run:
         with trio.fail_after(READY):
             for node in fleet.nodes:
                 while not await _knows_all(node, len(fleet.nodes)):
-                    await trio.sleep(0.2)
+                    if fleet.deaths:
+                        raise RuntimeError(f"{fleet.deaths}: {_tail(self.options.folder / f'{node.name}.log')}")
+                    await trio.sleep(0.2)  # noqa: ASYNC110 - a node tells nobody when it knows enough others
         draw = random.Random(f"{self.options.seed} entries")
         for group in range(GROUPS):
             for role in ROLES:
@@ -104,6 +106,7 @@ class Run:
             "name": name,
             "role": role,
             "group": group,
+            "kept": group == 0 and role != "circle",
             "seed": self.options.seed,
             "messages": self.options.messages,
             "folder": str(folder),
@@ -114,10 +117,9 @@ class Run:
             ],
         }
         (folder / "config.json").write_text(json.dumps(config))
-        person = await fleet.start(
-            name, str(HERE / "person.py"), str(folder / "config.json"), listen=fleet.hear_person
-        )
-        fleet.people.append(person)
+        seat = PersonSeat(name, folder / "config.json", config["kept"])
+        fleet.people.append(seat)
+        await fleet.run_person(seat)
 
     async def _storm_and_calm(self, fleet: Fleet, weather: Weather, picture: Picture) -> None:
         async with trio.open_nursery() as nursery:
@@ -133,7 +135,8 @@ class Run:
         await self._heal(fleet)
         if self.interrupted:
             for person in fleet.people:
-                await person.tell({"do": "finish"})
+                if person.running is not None:
+                    await person.running.tell({"do": "finish"})
         await self._settle(fleet, picture)
 
     def _all_said(self, fleet: Fleet, picture: Picture) -> bool:
@@ -151,11 +154,14 @@ class Run:
             node.empty()
             node.limit(-1)
             node.state.clear()
+        for person in fleet.people:
+            if not person.wanted:
+                await fleet.run_person(person)
         fleet.change()
 
     async def _settle(self, fleet: Fleet, picture: Picture) -> None:
         def busy() -> list[str]:
-            return sorted(person.name for person in fleet.people if person.alive and person.name not in fleet.finished)
+            return sorted(each.name for each in fleet.people if each.alive and each.name not in fleet.finished)
 
         while busy():
             before = picture.totals()
@@ -165,8 +171,8 @@ class Run:
             self.problems.append(f"nothing moves any more; not finished: {', '.join(busy())}")
             return
 
-    async def _watch(self, fleet: Fleet, person: Running) -> None:
-        await fleet.until(lambda: not person.alive)
+    async def _watch(self, fleet: Fleet, person: PersonSeat) -> None:
+        await fleet.until(lambda: person.wanted and not person.alive)
         if person.name not in fleet.finished:
             self.problems.append(f"{person.name} ended by itself: {_tail(self.options.folder / f'{person.name}.log')}")
             self.interrupted = True
