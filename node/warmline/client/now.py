@@ -4,9 +4,9 @@
 decides about waiting times is the same in a terminal and in the simulation (``tests/sim/matching``).
 
 *Fair* is: at random among those who fit and are on duty, then at random among those who fit and may be there; whoever
-was just asked comes last. No bond, rating or answering time plays a part, and nothing is remembered after the search.
-A yes that leads nowhere (they vanished, or a thief of their contact key answered) counts like no answer: go on with
-:meth:`Search.run`.
+was just asked comes last among them. No bond, rating or answering time plays a part, and nothing is remembered after
+the search. A yes that leads nowhere (they vanished, or a thief of their contact key answered) counts like no answer: go
+on with :meth:`Search.run`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,14 @@ class Yes(Generic[C]):
 @dataclass(slots=True, eq=False)
 class _Turn(Generic[C]):
     who: C
+    tier: int
     asked: int = 0
     not_before: float = 0.0
+
+    @property
+    def rank(self) -> int:
+        """Lower is sooner. The first two tiers take turns; the third, who have no reason to be there, comes last."""
+        return 2 * self.asked + (self.tier if self.tier < 2 else 2 * ASKED_MOST - 1)
 
 
 class Rotation(Generic[C]):
@@ -92,20 +98,19 @@ class Rotation(Generic[C]):
     def __init__(self, tiers: Sequence[Sequence[C]], rng: Rng) -> None:
         self._waiting: deque[_Turn[C]] = deque()
         self._out = 0
-        for tier in tiers:
-            order = [_Turn(each) for each in tier]
+        for number, tier in enumerate(tiers):
+            order = [_Turn(each, number) for each in tier]
             rng.shuffle(order)
             self._waiting += order
 
     def next(self, now: float) -> _Turn[C] | None:
         """The next one who may be asked; None where nobody may be at this moment."""
-        for turn in self._waiting:
-            if turn.not_before <= now:
-                self._waiting.remove(turn)
-                self._out += 1
-                turn.asked += 1
-                return turn
-        return None
+        turn = min((turn for turn in self._waiting if turn.not_before <= now), key=lambda turn: turn.rank, default=None)
+        if turn is not None:
+            self._waiting.remove(turn)
+            self._out += 1
+            turn.asked += 1
+        return turn
 
     def back(self, turn: _Turn[C], answer: str, now: float) -> None:
         """Whoever was asked goes last, or out: a no is a no, and three times no answer is nobody there."""
@@ -140,8 +145,6 @@ class Search(Generic[C]):
         key: Callable[[C], object] = id,
     ) -> None:
         """``key`` tells whether two candidates are the same person."""
-        self.asked = 0
-        """How many different people were asked so far."""
         self._rotation = Rotation(tiers, rng)
         self._ring = ring
         self._settings = settings or NowSettings()
@@ -149,10 +152,16 @@ class Search(Generic[C]):
         self._rng = rng
         self._key = key
         self._no: set[object] = set()
+        self._asked: set[object] = set()
         self._began = trio.current_time()
         self._ringing: list[Ringing] = []
         self._yes: Yes[C] | None = None
         self._moved = trio.Event()
+
+    @property
+    def asked(self) -> int:
+        """How many different people were asked so far."""
+        return len(self._asked)
 
     def again(self, tiers: Sequence[Sequence[C]]) -> None:
         """The person wants to wait: everybody may be asked once more, but for those who said no."""
@@ -199,8 +208,7 @@ class Search(Generic[C]):
         found.cancel()  # nobody is left: waiting on would only look like hope
 
     async def _ask(self, turn: _Turn[C]) -> str:
-        if turn.asked == 1:
-            self.asked += 1
+        self._asked.add(self._key(turn.who))
         ringing = self._ring(turn.who)
         self._ringing.append(ringing)
         answer, left = AWAY, False
