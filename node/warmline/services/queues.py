@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from warmline.scopes import sole_error
 from warmline.services import queues_share as share
 from warmline.services.queues_book import Appended, Batch, Book, Caller
 from warmline.services.queues_follow import Followers
+from warmline.services.queues_time import NodeTime, SteadyTime, WallTime
 from warmline.store import Store
 from warmline_protocol.errors import ChannelClosed, DeadlineError, DiskFullError, RefusedError
 from warmline_protocol.limits import QUEUE_CELLS_MAX, QUEUE_FRAME_MAX, WORK_WINDOW_MS
@@ -43,6 +44,7 @@ from warmline_protocol.queue.messages import (
 )
 from warmline_protocol.wire import from_wire, to_wire
 
+FAREWELL_S = 5.0
 DIRECT = "direct"
 """Stands for the entry of everybody who comes without one."""
 
@@ -88,10 +90,12 @@ async def open_queues(
 ) -> AsyncIterator[QueueService]:
     """Offer queues at ``host`` until the block ends; sweeps expired cells meanwhile."""
     settings = settings or QueueSettings()
-    service = QueueService(host.peer_id, store, clock=clock, rng=rng, settings=settings, entry_of=entry_of)
+    time = await SteadyTime.load(clock, store)
+    service = QueueService(host.peer_id, store, clock=clock, rng=rng, settings=settings, entry_of=entry_of, time=time)
     with sole_error():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.sweep_forever)
+            nursery.start_soon(_keep_time, time, settings.sweep_every)
             host.serve(
                 PROTOCOL,
                 service.handle,
@@ -103,6 +107,15 @@ async def open_queues(
             finally:
                 host.unserve(PROTOCOL)
                 nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True), trio.move_on_after(FAREWELL_S), suppress(DiskFullError):
+                    await time.keep(at_least_ms=0)
+
+
+async def _keep_time(time: SteadyTime, every: float) -> None:
+    while True:
+        await trio.sleep(every)
+        with suppress(DiskFullError):  # then a little of it is lived twice
+            await time.keep()
 
 
 class QueueService:
@@ -117,9 +130,11 @@ class QueueService:
         rng: Rng,
         settings: QueueSettings,
         entry_of: Callable[[Channel], str] = entry_of,
+        time: NodeTime | None = None,
     ) -> None:
         self._store = store
         self.clock = clock
+        self._time = time or WallTime(clock)
         self._rng = rng
         self._settings = settings
         self._entry_of = entry_of
@@ -141,7 +156,7 @@ class QueueService:
 
     async def knows(self, entry: str) -> bool:
         """Whether this entry has been here for a week or more; see ``queues_share``."""
-        return await self._established(Caller(entry, b"", self.clock.utc_ms()))
+        return await self._established(self._caller(entry))
 
     async def handle(self, channel: Channel) -> None:
         """Answer requests until the other side ends, follows, or breaks the protocol."""
@@ -152,7 +167,7 @@ class QueueService:
             except (ChannelClosed, DeadlineError):
                 return None
             msg = from_wire(data, REQUESTS, max_size=QUEUE_FRAME_MAX)
-            who = Caller(entry, nonce, self.clock.utc_ms())
+            who = self._caller(entry, nonce)
             if isinstance(msg, Follow):
                 return await self._follow(channel, msg, entry, nonce)
             reply = await self._answer_or_refuse(msg, who)
@@ -178,7 +193,7 @@ class QueueService:
         swept = 0
         most = self._settings.sweep_batch
         while True:
-            now = self.clock.utc_ms()
+            now = self._time.now_ms()
             names = await self._store.write(partial(self._book.sweep, now_ms=now, most=most))
             for name in names:
                 self._followers.changed(name)
@@ -249,18 +264,21 @@ class QueueService:
 
     async def _follow(self, channel: Channel, msg: Follow, entry: str, nonce: bytes) -> None:
         async def load(after: int | None, most: int) -> Batch:
-            who = Caller(entry, nonce, self.clock.utc_ms())
+            who = self._caller(entry, nonce)
             async with self._turns.turn(entry, established=await self._established(who)):
                 return await self._read(msg, who, after, most)
 
         try:
-            known = await self._established(Caller(entry, nonce, self.clock.utc_ms()))
+            known = await self._established(self._caller(entry))
             await self._followers.serve(channel, msg.queue, load, utc_ms=self.clock.utc_ms, established=known)
         except RefusedError as error:
             self._refused += 1
             await channel.send(to_wire(refusal(error)))
 
     # -- who asks, and what they paid
+
+    def _caller(self, entry: str, nonce: bytes = b"") -> Caller:
+        return Caller(entry, nonce, self._time.now_ms(), self._time.ahead_ms())
 
     async def _established(self, who: Caller) -> bool:
         met = self._met.get(who.entry)

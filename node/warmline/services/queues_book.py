@@ -51,11 +51,16 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the entry they came through, this channel's nonce, and when (ms UTC)."""
+    """Who asks: the entry they came through, this channel's nonce, and when. ``now_ms`` is the node's own time, by
+    which it forgets; the wall clock is ``ahead_ms`` ahead of it, and what is told to others is in wall time."""
 
     entry: str
     nonce: bytes
     now_ms: int
+    ahead_ms: int = 0
+
+    def wall(self, time_ms: int) -> int:
+        return max(0, time_ms + self.ahead_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Book:
             row = self._insert(conn, log, who, fresh)
         elif not _same_terms(row.log, log):
             raise RefusedError("exists", "this key has a queue here already, made otherwise", hint="Use a fresh key.")
-        return Created(log.queue, self._incarnation(row), row.log.until_ms)
+        return Created(log.queue, self._incarnation(row), who.wall(row.log.until_ms))
 
     def append(
         self, conn: apsw.Connection, msg: Append, who: Caller, *, challenge: bytes, paid: int
@@ -128,7 +133,7 @@ class Book:
         """Asked again for the commit that it made last, because the answer was lost, it answers the same."""
         row = _load(conn, msg.queue, send_hash=msg.send_hash)
         self._check_owner(row.log, msg, who)
-        if (done := self._committed(conn, row, msg)) is not None:
+        if (done := self._committed(conn, row, msg, who)) is not None:
             return done
         if row.log.count + len(msg.cells) > row.log.cap:
             row = self._expire(conn, row, who.now_ms)
@@ -209,7 +214,7 @@ class Book:
         if msg.signature is None:
             return log.view_of_member(msg.read_key)
         self._check_owner(log, msg, who)
-        return log.view_of_owner(now_ms=who.now_ms)
+        return log.view_of_owner(now_ms=who.wall(who.now_ms))
 
     def _insert(self, conn: apsw.Connection, log: Log, who: Caller, fresh: bytes) -> _Row:
         size = QUEUE_COST + log.cap * CELL_COST
@@ -230,7 +235,7 @@ class Book:
             )
         return row
 
-    def _committed(self, conn: apsw.Connection, row: _Row, msg: AppendCommit) -> Appended | None:
+    def _committed(self, conn: apsw.Connection, row: _Row, msg: AppendCommit, who: Caller) -> Appended | None:
         newest = row.log.epochs[-1] if row.log.kind == LOG else None
         if newest is None or newest.fence != msg.fence + 1:
             return None
@@ -243,7 +248,7 @@ class Book:
         place = "SELECT chain, until_ms FROM queue_cells WHERE id = ?"
         found: Any = conn.execute(place, (row.id_of(last),)).fetchall()
         chain, until_ms = found[0]
-        return Appended(Receipt(here, last, chain, until_ms), again)
+        return Appended(Receipt(here, last, chain, who.wall(until_ms)), again)
 
     def _with_room(self, conn: apsw.Connection, row: _Row, cells: int, now_ms: int) -> _Row:
         full = row.log.count + cells > row.log.room
@@ -274,7 +279,7 @@ class Book:
         )
         _update(conn, row, grown)
         here = self._incarnation(row)
-        receipt = Receipt(here, grown.head, grown.chain, links[-1].until_ms)
+        receipt = Receipt(here, grown.head, grown.chain, who.wall(links[-1].until_ms))
         told = Cells(here, fence, links[0].seq, row.log.chain, grown.head, tuple(cells))
         return Appended(receipt, told)
 
