@@ -16,6 +16,9 @@ from warmline.store.migrations import Migration
 
 APPLICATION_ID = 0x7761726D  # "warm", at byte 68 of the file
 GENERATION_BYTES = 16
+MARK_BYTES = 21
+BALLAST = 128 * 1024
+"""Bytes kept free for opening a file on a full disk: SQLite's shared index and a few pages."""
 
 # synchronous=FULL makes COMMIT wait for the disk in WAL mode too (NORMAL does not: a power cut
 # would take receipted cells). The WAL is cut back to 64 MiB after a burst. Freed pages go back to
@@ -148,14 +151,75 @@ def settle_generation(conn: apsw.Connection, path: str, fresh: Callable[[int], b
     """The file's generation: new for a new file, for a restored backup and for a copied file.
 
     Backups are written without one (see `backup`), so a restore needs no step that could be forgotten.
-    A file that an operator copied by hand is known by its inode. A snapshot of a whole virtual
-    machine cannot be seen from in here: that operator calls `Store.mark_restored`.
+    A file that an operator copied by hand is known by its inode, and one that was copied *over* this one by the
+    mark beside it, which is then ahead of it. A snapshot of a whole virtual machine cannot be seen from in
+    here: that operator calls `Store.mark_restored`.
     """
     inode = inode_of(path)
     found = meta.get(conn, "store/generation")
-    if isinstance(found, bytes) and meta.get(conn, "store/inode") == inode:
-        return found
-    return renew_generation(conn, fresh, inode)
+    known = isinstance(found, bytes) and meta.get(conn, "store/inode") == inode
+    behind = turn_of(conn) < beside(path)
+    with contextlib.suppress(apsw.FullError):  # a full disk must still open: what it holds is wanted
+        step_turn(conn, at_least=beside(path))
+        mark(path, turn_of(conn))
+    return found if isinstance(found, bytes) and known and not behind else renew_generation(conn, fresh, inode)
+
+
+def turn_of(conn: apsw.Connection) -> int:
+    """A number that rises while the store is used: an older state has a smaller one."""
+    turn = meta.get(conn, "store/turn")
+    return turn if isinstance(turn, int) else 0
+
+
+def step_turn(conn: apsw.Connection, *, at_least: int = 0) -> int:
+    turn = max(turn_of(conn), at_least) + 1
+    meta.put(conn, "store/turn", turn)
+    return turn
+
+
+def beside(path: str) -> int:
+    """The highest turn that is known to have been on the disk, kept in a file of its own; 0 where there is none."""
+    try:
+        return int(mark_of(path).read_bytes()[:MARK_BYTES])
+    except (OSError, ValueError):
+        return 0
+
+
+def mark(path: str, turn: int) -> None:
+    """Note a turn after its COMMIT. Where that fails, a copied file may go unnoticed, and nothing else."""
+    if path == ":memory:":
+        return
+    with contextlib.suppress(OSError):
+        # In place, since a full disk has room for nothing new.
+        descriptor = os.open(mark_of(path), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, f"{turn:020}\n".encode(), 0)
+        finally:
+            os.close(descriptor)
+
+
+def take_ballast(path: str) -> None:
+    """Hold some of the disk behind the mark: opening a file needs room, also where everything else is full."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(mark_of(path), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(descriptor, MARK_BYTES, BALLAST)
+        finally:
+            os.close(descriptor)
+
+
+def drop_ballast(path: str) -> bool:
+    """Give that room back; whether there was any."""
+    try:
+        held = mark_of(path).stat().st_size > MARK_BYTES
+        os.truncate(mark_of(path), MARK_BYTES)
+    except OSError:
+        return False
+    return held
+
+
+def mark_of(path: str) -> Path:
+    return Path(path + ".mark")
 
 
 def inode_of(path: str) -> int:
@@ -170,8 +234,11 @@ def renew_generation(conn: apsw.Connection, fresh: Callable[[int], bytes], inode
     return generation
 
 
-def backup(path: str, target: Path) -> None:
-    """A consistent, compact copy of a live file at `target` (which must not exist), without a generation."""
+def backup(path: str, target: Path, clean: Callable[[apsw.Connection], None] = lambda conn: None) -> None:
+    """A consistent, compact copy of a live file at `target` (which must not exist), without a generation.
+
+    ``clean`` takes out of the copy what must not be in it; its pages are written anew, so that nothing of it stays.
+    """
     if target.exists():
         raise StoreIOError(f"{target} exists already", hint="Name a file that does not exist yet.")
     part = target.with_name(target.name + ".part")
@@ -186,6 +253,8 @@ def backup(path: str, target: Path) -> None:
     copy = apsw.Connection(str(part))
     with translated(str(part)):
         meta.drop(copy, "store/generation")
+        clean(copy)
+        copy.execute("VACUUM")
         copy.close()
     with open(part, "rb") as done:
         os.fsync(done.fileno())

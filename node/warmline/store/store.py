@@ -15,7 +15,7 @@ have no effect but on the connection.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -28,11 +28,14 @@ from warmline.env import Clock, Rng, RunBlocking
 from warmline.store import file
 from warmline.store.errors import StoreClosedError, translate
 from warmline.store.migrations import MIGRATIONS, Migration
+from warmline_protocol.errors import DiskFullError
 
 T = TypeVar("T")
 MEMORY = ":memory:"
 MAX_BATCH = 256
 READERS = 2
+TURN_EVERY = 10.0
+"""Seconds of use after which the file's turn steps on: what a copy must be older than to be known as one."""
 CLOSE_DEADLINE = 60.0
 """Seconds for the disk to take what was asked for before the store closed."""
 
@@ -82,6 +85,7 @@ class Store:
         self._reader_slots = trio.Semaphore(READERS)
         self._closed = False
         self._commits = self._writes = self._largest_batch = 0
+        self._turned_at = -TURN_EVERY
 
     async def write(self, fn: Callable[[apsw.Connection], T]) -> T:
         """Run `fn(connection)` in the next transaction; return its result once that is on the disk.
@@ -121,10 +125,10 @@ class Store:
 
         self.generation = await self.write(renew)
 
-    async def backup(self, target: Path) -> None:
-        """Write a consistent copy while the node runs. Opened from there, the copy knows it is one."""
+    async def backup(self, target: Path, clean: Callable[[apsw.Connection], None] = lambda conn: None) -> None:
+        """Write a consistent copy while the node runs, and ``clean`` it. Opened from there, it knows it is a copy."""
         self._check_open()
-        await self._run_blocking(lambda: file.backup(self.path, target))
+        await self._run_blocking(lambda: file.backup(self.path, target, clean))
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(self._commits, self._writes, self._largest_batch, len(self._pending))
@@ -144,10 +148,13 @@ class Store:
 
     async def _lead(self) -> None:
         batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+        step = trio.current_time() >= self._turned_at + TURN_EVERY
+        if step:
+            self._turned_at = trio.current_time()
         try:
             # A thread cannot be cancelled, and the others in the batch wait for this one.
             with trio.CancelScope(shield=True):
-                await self._run_blocking(lambda: _run_batch(self._writer, batch))
+                await self._run_blocking(lambda: self._write_batch(batch, step))
         finally:
             self._commits += 1
             self._writes += len(batch)
@@ -163,6 +170,12 @@ class Store:
             self._writing = False
 
     # -- in the thread
+
+    def _write_batch(self, batch: Sequence[_Job[Any]], step: bool) -> None:
+        turn: _Job[int] = _Job(file.step_turn)
+        _run_batch(self._writer, [*batch, turn] if step else batch)
+        if isinstance(turn.result, outcome.Value):
+            file.mark(self.path, turn.result.value)
 
     def _read(self, fn: Callable[[apsw.Connection], T]) -> T:
         conn = self._idle_readers.pop() if self._idle_readers else file.open_reader(self.path)
@@ -200,6 +213,9 @@ class Store:
     def _close_connections(self) -> None:
         for reader in self._idle_readers:
             reader.close()
+        # So that no copy of an earlier state is as new as what this run leaves.
+        with suppress(apsw.Error):
+            file.mark(self.path, file.step_turn(self._writer))
         self._writer.close()
 
 
@@ -287,7 +303,18 @@ def _open(path: str, migrations: Sequence[Migration], now_ms: int) -> tuple[apsw
     held = file.lock(Path(path))
     try:
         file.create_private(Path(path))
-        return file.open_writer(path, migrations, now_ms=now_ms), held
+        return _open_writer(path, migrations, now_ms), held
     except BaseException:
         held.close()
         raise
+
+
+def _open_writer(path: str, migrations: Sequence[Migration], now_ms: int) -> apsw.Connection:
+    try:
+        opened = file.open_writer(path, migrations, now_ms=now_ms)
+    except DiskFullError:
+        if not file.drop_ballast(path):
+            raise
+        return file.open_writer(path, migrations, now_ms=now_ms)
+    file.take_ballast(path)
+    return opened
