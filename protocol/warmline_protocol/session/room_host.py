@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmline_protocol import limits
-from warmline_protocol.errors import RefusedError, RemoteError, UsageError
+from warmline_protocol.errors import RefusedError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import events
 from warmline_protocol.session.cells import Draw
 from warmline_protocol.session.events import OpenLog, UseKeys, UseLog
 from warmline_protocol.session.evidence import Signer
 from warmline_protocol.session.hello import (
-    Answer,
     Hello,
-    Invited,
     LogStart,
     Moved,
     Removed,
@@ -38,27 +36,14 @@ from warmline_protocol.session.messages import (
     Seen,
     Succession,
     Undecryptable,
-    Whisper,
     clean,
 )
 from warmline_protocol.session.mls import E2EEProvider, Member
 from warmline_protocol.session.mlswire import member_of_key_package
-from warmline_protocol.session.room_changes import RoomChanges
+from warmline_protocol.session.room_facilitating import LISTS, Guest, RoomFacilitating
 from warmline_protocol.session.room_heads import HEAD_SIZE, log_start
-from warmline_protocol.session.room_words import Consent, Plea, Replies, open_whisper
 
 _PLACES_MAX = 64
-
-
-@dataclass(slots=True)
-class _Guest:
-    """What the host keeps of a member besides its name: how to reach it when the log does not."""
-
-    attempt: bytes
-    reply_secret: bytes
-    replies: tuple[bytes, ...]
-    after: int = 0
-    """The place in the log after which they read; 0 in every log that was opened later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +56,7 @@ class _Rank:
     helper: bool
 
 
-class HostRoom(RoomChanges):
+class HostRoom(RoomFacilitating):
     """The facilitator's room. Its name and avatar are those of the card."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -79,9 +64,7 @@ class HostRoom(RoomChanges):
         self.rules = b""
         """Digest of the rules that everybody must have accepted; empty where there are none."""
         self.heartbeat_ms: int = limits.HEARTBEAT_MS
-        self._guests: dict[bytes, _Guest] = {}
         self._ranks: dict[bytes, _Rank] = {}
-        self._asked: dict[bytes, bytes] = {}
         self._moved_for: set[bytes] = set()
         self._came_back: dict[bytes, int] = {}
         self._unopened: list[int] = []
@@ -89,7 +72,6 @@ class HostRoom(RoomChanges):
         self._asked_at: dict[int, int] = {}
         self._leaving_log = False
         self._spoke_ms = self.host_seen_ms
-        self.manners.conduct = Conduct(mute_first=False, slow_ms=0)
 
     @classmethod
     def open(
@@ -143,10 +125,6 @@ class HostRoom(RoomChanges):
         assert self.log is not None
         for member, guest in self._guests.items():
             self._tell_alone(member, Moved(guest.attempt, self.log))
-
-    def _tell_alone(self, member: bytes, answer: Answer) -> None:
-        guest = self._guests[member]
-        self._control(guest.replies, seal_answer(answer, guest.reply_secret, self.draw))
 
     def _log_restarted(self, now_ms: int) -> None:
         self._leave_log()
@@ -207,9 +185,6 @@ class HostRoom(RoomChanges):
     def _not_yet_in(self, hellos: Sequence[Hello]) -> int:
         return sum(member_of_key_package(each.key_package) not in self._roster for each in hellos)
 
-    def _helpers_here(self) -> bool:
-        return any(member.id in self.manners.helpers for member in self._roster)
-
     def _member_of_attempt(self, attempt: bytes) -> bytes | None:
         return next((member for member, guest in self._guests.items() if guest.attempt == attempt), None)
 
@@ -240,7 +215,7 @@ class HostRoom(RoomChanges):
                 log=start,
             )
             member = member_of_key_package(hello.key_package).id
-            self._guests[member] = _Guest(hello.attempt, hello.reply_secret, hello.replies, start.after)
+            self._guests[member] = Guest(hello.attempt, hello.reply_secret, hello.replies, start.after)
             self._control(hello.replies, seal_answer(welcome_answer(hello, welcome), hello.reply_secret, self.draw))
             rank = self._ranks.pop(hello.attempt, None)
             if rank is not None:
@@ -279,7 +254,7 @@ class HostRoom(RoomChanges):
     def _tell_people(self, now_ms: int) -> None:
         here = {each.id for each in self._roster}
         self._say_conduct(
-            now_ms, **{name: tuple(each for each in getattr(self._conduct, name) if each in here) for name in _LISTS}
+            now_ms, **{name: tuple(each for each in getattr(self._conduct, name) if each in here) for name in LISTS}
         )
         self._enqueue(Roster(tuple(self.people.values())), now_ms, told=False)
         self._pump(now_ms)
@@ -291,10 +266,6 @@ class HostRoom(RoomChanges):
         self._check_here(member, not_me=True)
         self._leaving_members.append(member)
         self._change_next(now_ms)
-
-    def _check_here(self, member: bytes, *, not_me: bool = False) -> None:
-        if (not_me and member == self.me.id) or all(each.id != member for each in self._roster):
-            raise UsageError("nobody of that id is here")
 
     def hand_over(self, member: bytes, now_ms: int) -> None:
         """Name who opens the next group. The room itself stays this host's until it closes."""
@@ -310,90 +281,6 @@ class HostRoom(RoomChanges):
     def _depart(self, member: Member, why: str, now_ms: int) -> None:
         super()._depart(member, why, now_ms)
         self._leaving_members.append(member.id)  # with all others who left in what is being read
-
-    # -- manners
-
-    @property
-    def _conduct(self) -> Conduct:
-        assert self.manners.conduct is not None
-        return self.manners.conduct
-
-    def _say_conduct(self, now_ms: int, **changes: Any) -> None:
-        conduct = self._conduct
-        fields = {name: getattr(conduct, name) for name in ("mute_first", "slow_ms", *_LISTS)} | changes
-        new = Conduct(**fields)
-        self._take_conduct(new)
-        self._enqueue(new, now_ms, told=False)
-        self._pump(now_ms)
-
-    def mute(self, member: bytes, now_ms: int) -> None:
-        """From here on what they say is not shown to anybody, and their client says so to them."""
-        self._check_here(member, not_me=True)
-        conduct = self._conduct
-        voices = tuple(each for each in conduct.voices if each != member)
-        self._say_conduct(now_ms, voices=voices, muted=_with(conduct.muted, member))
-
-    def unmute(self, member: bytes, now_ms: int) -> None:
-        """They may speak, for the first time or again."""
-        self._check_here(member)
-        conduct = self._conduct
-        muted = tuple(each for each in conduct.muted if each != member)
-        self._say_conduct(now_ms, voices=_with(conduct.voices, member), muted=muted)
-
-    def mute_first(self, on: bool, now_ms: int) -> None:
-        """Whether those who come in from now on listen until they are unmuted. Those who are in keep their voice."""
-        conduct = self._conduct
-        voices = [each.id for each in self._roster if self.manners.voice(each.id, self.host.id)]
-        self._say_conduct(now_ms, mute_first=on, voices=tuple(voices) if on else conduct.voices)
-
-    def slow(self, ms: int, now_ms: int) -> None:
-        """So long between two texts of one member; 0 ends it."""
-        if not 0 <= ms <= limits.SLOW_MODE_MAX_MS:
-            raise UsageError("slow mode is from 0 to 3600 s")
-        self._say_conduct(now_ms, slow_ms=ms)
-
-    def co_facilitate(self, member: bytes, on: bool, now_ms: int) -> None:
-        """Whether this member facilitates too: may have people muted, unmuted and removed."""
-        self._check_here(member, not_me=True)
-        conduct = self._conduct
-        rest = tuple(each for each in conduct.helpers if each != member)
-        self._say_conduct(now_ms, helpers=(*rest, member) if on else rest)
-
-    # -- words with one member
-
-    def invite(self, member: bytes, now_ms: int) -> bytes:
-        """Ask somebody for a word in private: the attempt id with which they say Hello after a yes."""
-        self._check_here(member, not_me=True)
-        aside = self.draw(16)
-        self._asked[aside] = member
-        self._tell_alone(member, Invited(self._guests[member].attempt, aside))
-        return aside
-
-    def _take_whisper(self, sender: Member, whisper: Whisper, now_ms: int) -> None:
-        guest = self._guests.get(sender.id)
-        try:
-            word = None if guest is None else open_whisper(whisper, guest.reply_secret)
-        except RemoteError:
-            word = None
-        match word:
-            case Replies(addresses=addresses) if guest is not None:
-                self._readdress(guest.replies, addresses)
-                guest.replies = addresses
-            case Consent(aside=aside, yes=yes) if self._asked.get(aside) == sender.id:
-                del self._asked[aside]
-                self._emit(events.AsideAnswered(aside, sender.id, self.name_of(sender.id), yes))
-            case Plea(verb=verb, member=member) if sender.id in self.manners.helpers:
-                self._do_for(sender, verb, member, now_ms)
-            case _:
-                self.statistics.refused += 1
-
-    def _do_for(self, sender: Member, verb: str, member: bytes, now_ms: int) -> None:
-        target = self.name_of(member)
-        if member == self.me.id or member in self.manners.helpers or all(each.id != member for each in self._roster):
-            self.statistics.refused += 1
-            return
-        {"mute": self.mute, "unmute": self.unmute, "remove": self.remove}[verb](member, now_ms)
-        self._emit(events.Facilitated(sender.id, self.name_of(sender.id), verb, target))
 
     # -- being there
 
@@ -471,16 +358,9 @@ class HostRoom(RoomChanges):
 
     def _restore(self, fields: dict[str, Any], now_ms: int) -> None:
         for member, attempt, secret, replies, after in fields["guests"]:
-            self._guests[member] = _Guest(attempt, secret, tuple(replies), after)
+            self._guests[member] = Guest(attempt, secret, tuple(replies), after)
         self.rules = fields["rules"]
         self._ranks = {attempt: _Rank(*rest) for attempt, *rest in fields["ranks"]}
         self._asked = dict(fields["asked"])
         self._moved_for, self._came_back = set(fields["movedfor"]), dict(fields["back"])
         super()._restore(fields, now_ms)
-
-
-_LISTS = ("voices", "muted", "helpers")
-
-
-def _with(ids: tuple[bytes, ...], member: bytes) -> tuple[bytes, ...]:
-    return ids if member in ids else (*ids, member)
