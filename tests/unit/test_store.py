@@ -351,6 +351,53 @@ async def test_a_copied_file_has_another_generation(tmp_path: Path) -> None:
         assert store.generation != generation
 
 
+async def test_a_file_that_is_copied_over_has_another_generation(tmp_path: Path) -> None:
+    """Its inode is the old one, and so is its own word; only the mark beside it knows better."""
+    path, copy = tmp_path / "s.db", tmp_path / "old.db"
+    async with opened(path) as store:
+        await store.write(add("one"))
+        generation = store.generation
+    shutil.copy(path, copy)
+    async with opened(path) as store:
+        await store.write(add("two"))
+        assert store.generation == generation, "opening it again is no restore"
+    path.write_bytes(copy.read_bytes())
+    async with opened(path) as store:
+        assert await store.read(notes) == ["one"]
+        assert store.generation != generation
+        again = store.generation
+    async with opened(path) as store:
+        assert store.generation == again
+
+
+async def test_a_store_that_was_killed_is_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    async with opened(path) as store:
+        generation = store.generation
+        await store.write(add("one"))
+        killed = tmp_path / "killed"
+        killed.mkdir()
+        for each in ("s.db", "s.db-wal", "s.db.mark"):  # what kill -9 leaves, but for the inode
+            shutil.copy(tmp_path / each, killed / each)
+        inode = (killed / "s.db").stat().st_ino
+        await store.write(lambda conn: meta.put(conn, "store/inode", inode))
+        shutil.copy(tmp_path / "s.db-wal", killed / "s.db-wal")
+    async with opened(killed / "s.db") as store:
+        assert await store.read(notes) == ["one"]
+        assert store.generation == generation
+
+
+@pytest.mark.parametrize("mark", [b"", b"noise", b"-3", b"\xff" * 30])
+async def test_a_broken_mark_is_no_mark(tmp_path: Path, mark: bytes) -> None:
+    path = tmp_path / "s.db"
+    async with opened(path) as store:
+        generation = store.generation
+    (tmp_path / "s.db.mark").write_bytes(mark)
+    async with opened(path) as store:
+        assert store.generation == generation
+    assert int((tmp_path / "s.db.mark").read_bytes()[:21]) > 0
+
+
 async def test_mark_restored(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         before = store.generation
