@@ -307,8 +307,12 @@ class Conversation:
             self._shown_more = trio.Event()
             async with self._lock:
                 count, self._shown, machine = self._shown, 0, self._machine
-                if machine.journal:
-                    await self.client.run_blocking(partial(self._save_shown, machine, count))
+                try:
+                    if machine.journal:
+                        await self.client.run_blocking(partial(self._save_shown, machine, count))
+                finally:
+                    if self._detaching:
+                        self._put_away()
             self._change()
 
     def _save_shown(self, machine: Any, count: int) -> None:
