@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from warmline.client.door_policy import DESK, KNOWN, OPEN, Decision, DoorGate, DoorRules, PeopleBook
+from warmline.client.door_policy import DESK, KNOWN, OPEN, SENT_MAX, Decision, DoorGate, DoorRules, PeopleBook
 from warmline.client.identity import Identity
 from warmline.client.people_file import PeopleFile
 from warmline.env import SeededRng
@@ -152,3 +152,12 @@ def test_the_book_is_encrypted_and_comes_back(tmp_path: Path) -> None:
     file.path.write_bytes(data)
     with pytest.raises(ConfigError):
         PeopleFile(tmp_path, Identity(SigningKey(b"j" * 32)), SeededRng(3)).load()
+
+
+def test_a_colleague_who_sends_without_end_pushes_out_nobody_whom_the_supporter_knows() -> None:
+    gate, clock = a_gate(DESK)
+    gate.know(WORD, "River")
+    for number in range(600):
+        gate.know(number.to_bytes(16), "sent by Mallory", until_ms=clock.now + MINUTE, desk="Night Owls")
+    assert judged(gate, by_word()) == (Decision.SHOW, "River")
+    assert len(gate.book.people) == 1 + SENT_MAX

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     "--door",
     "who",
     type=click.Choice(["open", "known", "desk"]),
-    default="open",
-    show_default=True,
-    help="Who may knock: anybody, people you know, or also people whom your desk sends.",
+    help="Who may knock: anybody, people you know, or also people whom your desk sends. Without it, as your card says.",
 )
 @click.option("--per-day", type=click.IntRange(0, 48), default=0, help="Conversations in 24 hours; 0 is no limit.")
 @click.option("--rest", type=click.IntRange(0, 240), default=0, help="Minutes to rest after a conversation.")
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 @entry_option
 def duty(
     seats: int,
-    who: str,
+    who: str | None,
     per_day: int,
     rest: int,
     unread: bool | None,
@@ -61,7 +59,7 @@ def duty(
 
     given = {"second_queue_ms": second_queue_after, "heartbeat_ms": heartbeat_every, "log_silence": log_away_after}
     pace = {name: seconds for name, seconds in given.items() if seconds is not None}
-    rules = DoorRules(who, seats, per_day, rest)
+    rules = DoorRules(who or "", seats, per_day, rest)
     known = known_entries(entries)
     passphrase = device_passphrase(passphrase_fd)
     import trio

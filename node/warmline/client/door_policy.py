@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from warmline.env import Clock
 from warmline_protocol.errors import UsageError
@@ -19,17 +19,21 @@ from warmline_protocol.session.hello import Hello
 from warmline_protocol.session.known import which_word
 from warmline_protocol.wire import U53, Bytes16, Size
 
+T = TypeVar("T")
 OPEN, KNOWN, DESK = "open", "known", "desk"
 WHO: Final = (OPEN, KNOWN, DESK)
 DAY_MS: Final = 24 * 3_600_000
 PEOPLE_MAX: Final = 512
+SENT_MAX: Final = 64
+"""Words of people whom colleagues sent: a colleague who sends without end pushes out those, and nobody else."""
 KNOWN_MS: Final = 365 * DAY_MS
 """How long a word given to somebody opens the door."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoorRules:
-    """``per_day`` 0 is no limit; ``rest_minutes`` is the pause after a conversation, 0 for none."""
+    """``who`` empty is for whoever knows the card to fill in; ``per_day`` 0 is no limit; ``rest_minutes`` is the pause
+    after a conversation, 0 for none."""
 
     who: str = OPEN
     at_once: int = 3
@@ -37,7 +41,7 @@ class DoorRules:
     rest_minutes: int = 0
 
     def __post_init__(self) -> None:
-        if self.who not in WHO:
+        if self.who and self.who not in WHO:
             raise UsageError(f"{self.who!r:.20} is not a rule for a door", hint=f"Say one of {', '.join(WHO)}.")
 
 
@@ -135,8 +139,12 @@ class DoorGate:
     def know(self, word: bytes, name: str, *, until_ms: int | None = None, desk: str = "") -> None:
         """From now on whoever knocks with this word is known by this name."""
         until = self.clock.utc_ms() + KNOWN_MS if until_ms is None else until_ms
-        others = [each for each in self.book.people if each.word != word and each.until_ms > self.clock.utc_ms()]
-        self._keep(people=(*_newest(others, PEOPLE_MAX - 1), Person(word, name, until, desk)))
+        now = self.clock.utc_ms()
+        everybody = [each for each in self.book.people if each.word != word and each.until_ms > now]
+        everybody.append(Person(word, name, until, desk))
+        own = _newest([each for each in everybody if not each.desk], PEOPLE_MAX - SENT_MAX)
+        sent = _newest([each for each in everybody if each.desk], SENT_MAX)
+        self._keep(people=(*own, *sent))
 
     def forget(self, name: str) -> int:
         """Take back the words given to people of this name; how many."""
@@ -174,5 +182,5 @@ class DoorGate:
         self.changed()
 
 
-def _newest(items: Iterable[object], most: int) -> tuple[object, ...]:
+def _newest(items: Iterable[T], most: int) -> tuple[T, ...]:
     return tuple(items)[-most:]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from warmline.client.card import door_key
-from warmline.client.door_policy import DoorGate, DoorRules, Person
+from warmline.client.door_policy import DESK, KNOWN, OPEN, DoorGate, DoorRules, Person
 from warmline.client.identity import Identity, IdentityFiles
 from warmline.client.line import Line
 from warmline.client.peers import Colleague, Supporting, colleagues, who_is
@@ -138,9 +138,10 @@ class Duty:
                 continue
             desk, colleague = found
             until = min(said.until_ms, self._line.client.clock.utc_ms() + INTRODUCED_MS)
-            self.gate.know(said.word, f"sent by {colleague}"[:64], until_ms=until, desk=desk)
+            name = _clipped(f"sent by {colleague}")
+            self.gate.know(said.word, name, until_ms=until, desk=desk)
             with suppress(trio.WouldBlock):
-                self._tell_sent.send_nowait(self.gate.book.people[-1])
+                self._tell_sent.send_nowait(Person(said.word, name, until, desk))
 
     async def let_in(self, knock: Knocking) -> LetIn:
         """Open a conversation with them, or admit them to the room that they knocked for, opening it first."""
@@ -198,8 +199,10 @@ class Duty:
 async def open_duty(
     line: Line, folder: Path, passphrase: str, *, seats: int, rules: DoorRules | None = None
 ) -> AsyncIterator[Duty]:
-    """Keep the doors on the card for the length of the block. ``rules`` say whom they let through; ``seats`` counts
-    where there are none.
+    """Keep the doors on the card for the length of the block.
+
+    ``rules`` say whom they let through; where they leave it open, it is whom the card invites. ``seats`` counts where
+    there are no rules.
 
     Raises ConfigError without a card, PassphraseError for the wrong passphrase, UnreachableError when no door's node
     can be reached.
@@ -215,7 +218,9 @@ async def open_duty(
     doors = [OwnDoor(door.node, door_key(identity, door.node.peer_id), door.open) for door in card.doors]
     me = Persona(card.name, card.avatar)
     people = PeopleFile(folder, identity, client.rng)
-    gate = DoorGate(rules or DoorRules(at_once=seats), client.clock, await client.run_blocking(people.load))
+    rules = rules or DoorRules("", seats)
+    rules = rules if rules.who else replace(rules, who=who_by(card))
+    gate = DoorGate(rules, client.clock, await client.run_blocking(people.load))
     async with keep_doors(
         client, doors, partial(_contact_keys, identity), key=identity.key, me=me, gate=gate
     ) as keeper:
@@ -236,10 +241,22 @@ async def open_duty(
     await client.run_blocking(partial(people.save, gate.book))
 
 
+def who_by(card: Card) -> str:
+    """The rule for the door that a card speaks of: a closed one is for people the supporter, or a desk, knows."""
+    if any(door.open for door in card.doors):
+        return OPEN
+    return DESK if card.desks else KNOWN
+
+
 async def _doors_open(keeper: DoorKeeper, wanted: int) -> None:
     """Until every door is listened at, or some time has passed."""
     with trio.move_on_after(DOORS_WITHIN):
         await keeper.wait_doors_up(wanted)
+
+
+def _clipped(name: str) -> str:
+    """As much of a name as the book keeps: 64 bytes of UTF-8."""
+    return name.encode()[:64].decode(errors="ignore")
 
 
 async def _keep_people(line: Line, gate: DoorGate, people: PeopleFile) -> None:
