@@ -21,17 +21,26 @@ PASSPHRASE = "correct horse"
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "weekly_programme.toml"
 
 
-def with_passphrase(passphrase: str) -> tuple[list[str], int]:
+def with_passphrase(passphrase: str, option: str = "--passphrase-fd") -> tuple[list[str], int]:
     """Options that hand a passphrase over, and the descriptor that the process must inherit."""
     reader, writer = os.pipe()
     os.write(writer, passphrase.encode() + b"\n")
     os.close(writer)
-    return ["--passphrase-fd", str(reader)], reader
+    return [option, str(reader)], reader
 
 
-def run(*words: str, passphrase: str = "", prefix: Sequence[str] = (), **env: str) -> subprocess.CompletedProcess[str]:
+def secrets_of(passphrase: str, cases: str) -> tuple[list[str], list[int]]:
+    """As :func:`with_passphrase`, for the device and for what is kept of cases; none where it is empty."""
+    given = [with_passphrase(passphrase)] if passphrase else []
+    given += [with_passphrase(cases, "--case-passphrase-fd")] if cases else []
+    return [word for options, _ in given for word in options], [fd for _, fd in given]
+
+
+def run(
+    *words: str, passphrase: str = "", cases: str = "", prefix: Sequence[str] = (), **env: str
+) -> subprocess.CompletedProcess[str]:
     """One command, to its end; ``prefix`` comes before it and says where it runs."""
-    options, fd = with_passphrase(passphrase) if passphrase else ([], -1)
+    options, fds = secrets_of(passphrase, cases)
     try:
         return subprocess.run(
             [*prefix, *warmline(*words, *options)],
@@ -39,12 +48,12 @@ def run(*words: str, passphrase: str = "", prefix: Sequence[str] = (), **env: st
             text=True,
             timeout=2 * PATIENCE,
             stdin=subprocess.DEVNULL,
-            pass_fds=(fd,) if passphrase else (),
+            pass_fds=fds,
             env={**os.environ, **env},
             check=False,
         )
     finally:
-        if passphrase:
+        for fd in fds:
             os.close(fd)
 
 
@@ -128,14 +137,12 @@ class Node(Lines):
 class Program(Lines):
     """A command that speaks JSON lines."""
 
-    def __init__(self, folder: Path, *words: str, passphrase: str = "", prefix: Sequence[str] = ()) -> None:
-        options, fd = with_passphrase(passphrase) if passphrase else ([], -1)
-        super().__init__(
-            [*prefix, *warmline(*words, *options, "--json")],
-            log=folder / "program.log",
-            fds=(fd,) if passphrase else (),
-        )
-        if passphrase:
+    def __init__(
+        self, folder: Path, *words: str, passphrase: str = "", cases: str = "", prefix: Sequence[str] = ()
+    ) -> None:
+        options, fds = secrets_of(passphrase, cases)
+        super().__init__([*prefix, *warmline(*words, *options, "--json")], log=folder / "program.log", fds=fds)
+        for fd in fds:
             os.close(fd)
 
     def wait(self, event: str, seconds: float = PATIENCE, **wanted: Any) -> dict[str, Any]:
