@@ -73,6 +73,7 @@ def steps() -> list[Step]:
         Step("interop", suite="interop", workers=1),
         Step("deploy", suite="deploy", workers=1),
         Step("demo", suite="demo", workers=1),
+        Step("chaos", suite="chaos", workers=1),
     ]
 
 

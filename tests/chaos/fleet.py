@@ -363,7 +363,5 @@ def _mount(folder: Path) -> bool:
 
 
 def _unmount(folder: Path) -> None:
-    keep = folder.with_name(folder.name + ".kept")
     with suppress(OSError):
-        subprocess.run(["cp", "-r", str(folder), str(keep)], check=False, capture_output=True)
         subprocess.run(["umount", str(folder)], check=False, capture_output=True)

@@ -602,6 +602,8 @@ class Supporter:
                 self.rooms[name] = (number, room)
                 part.write("in")
                 self.person.tell(leg, number, done=False)
+                if number % 4:  # else some of it is said to nobody
+                    await part.until(lambda: len(room.people) > 1)
                 await part.speak()
                 if part.sitting.leaver != "host":
                     members = [who for who in leg.talk.counts if who != "host"]

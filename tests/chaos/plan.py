@@ -11,7 +11,6 @@ from random import Random
 MINUTE, HOUR = 60_000, 3600_000
 GROUPS = 2
 """Each with a program of supporters, one of seekers, and one with a room. Pairs of the first are kept in vaults."""
-PAIRS_PER_GROUP = 4
 MEMBERS = 3
 ROOM_SHARE = 0.2
 TOGETHER = 3
@@ -63,9 +62,10 @@ def talks_of(seed: int, messages: int) -> list[Talk]:
     """Conversations whose messages are ``messages`` together."""
     draw = Random(f"{seed} talks")
     speakers: list[tuple[str, int, str]] = []
+    pairs = 4 if messages <= 4000 else 8
     for group in range(GROUPS):
-        for number in range(PAIRS_PER_GROUP):
-            name = f"p{group * PAIRS_PER_GROUP + number}"
+        for number in range(pairs):
+            name = f"p{group * pairs + number}"
             speakers += [(name, group, "seeker"), (name, group, "supporter")]
     rooms = [(f"r{group}", group, who) for group in range(GROUPS) for who in ("host", *members())]
     in_rooms = int(messages * ROOM_SHARE)
