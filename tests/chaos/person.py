@@ -574,7 +574,7 @@ class Supporter:
         for leg in self.legs.values():
             _settle_unsure(self.person, leg)
 
-    async def _resume_one(self, id: bytes, *, task_status: Any) -> None:
+    async def _resume_one(self, id: bytes, *, task_status: Any) -> None:  # noqa: ASYNC114 - a common name
         assert self.person.vault is not None
         async with resume_session(self.client, self.person.vault, id, key=self.key) as session:
             name = session.peer_name.removeprefix("seeker ")
