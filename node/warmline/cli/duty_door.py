@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from warmline.client.offers import CLAIMED, LOST, PASSED, Offered
 from warmline.client.session import Session
 from warmline_protocol.errors import UsageError, WarmlineError
+from warmline_protocol.records.card import AgeBand
 from warmline_protocol.session.offers import ANSWERED, LEFT
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class AtDoor:
             number = self._numbers[offered] = self._next()
             self._waiting[number] = offered
             said = offered.offer
-            who = ", ".join([*said.languages, f"{said.age_low}-{said.age_high}", *filter(None, [said.topic])])
+            ages = f"ages {AgeBand(said.age_low, said.age_high)}"
+            who = ", ".join([*(said.languages or ["any language"]), ages, *filter(None, [said.topic])])
             self._face.call()
             self._face.note(
                 f"{number}: somebody would like to talk now ({who}). /accept {number} within 20 s, or let it pass; "

@@ -258,14 +258,14 @@ class _Now:
 
     def _tell_awake(self, awake: Awake, now_ms: int) -> None:
         duty, maybe = len(awake.on_duty), len(awake.others) + len(awake.off)
-        text = f"On duty now and fit: {duty}." if duty else "Nobody who fits is on duty at this hour."
+        text = f"On duty now and fit: {duty}." if duty else "By the rotas nobody who fits is on duty at this hour."
         if maybe:
-            text += f" {maybe} more may be there."
+            text += f" {maybe} more may be there, without having said so."
         if awake.next is not None and not duty:
             start = awake.next.watch.start
             text += f" The next shift begins {moment(start, self._zone)}, in {distance(start - now_ms)}."
         self._face.note(
-            text + " You are asked for no name until somebody has said yes.",
+            text + " Nobody sees your name or your words until they have said yes.",
             words.DIM,
             event="awake",
             on_duty=duty,

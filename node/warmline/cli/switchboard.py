@@ -210,7 +210,11 @@ HELP = (
     "each other again, /export FILE writes a copy, /report FILE writes a report that proves what they wrote. "
     "/panic or Ctrl-\\ erases what is kept here and ends at once."
 ) + signalling.HELP
-HELP_SUPPORTER = " When somebody knocks: /accept N, /decline N (no reason is given), /busy N. In a room: /remove NAME."
+HELP_SUPPORTER = (
+    " When somebody knocks or asks to talk now: /accept N, /show N (their name and words), /decline N (no reason is "
+    "given, and it need not be read), /busy N. Your door: /door open, known or desk; /pause, /rest MINUTES, /ready; "
+    "/forget NAME. /introduce NAME sends whoever is in front to a colleague of your desk. In a room: /remove NAME."
+)
 VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "backup", "debrief", "lines", "mood"})
 """What follows these is no conversation's number."""
 
