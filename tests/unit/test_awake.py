@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from support import records as make
 from warmline.client.awake import who_is_awake
 from warmline.client.line import Line
-from warmline.client.matching import Collection, Holding, Wanted
+from warmline.client.matching import Collection, Holding, Supporter, Vouching, Wanted
 from warmline.client.rota_watch import RotaWatch
 from warmline_protocol.errors import UsageError
 from warmline_protocol.keys import SigningKey
@@ -82,6 +82,34 @@ def test_who_does_not_fit_is_counted_and_not_asked() -> None:
     collection = heard(a_desk("coordinator", "ana", "ben"), a_card("ana", desk_id("coordinator")))
     awake = who_is_awake(collection, Wanted(("chess",)), EVENING)
     assert (awake.on_duty, awake.on_duty_all, awake.next) == ((), 1, None)
+
+
+def verified(who: Supporter) -> Supporter:
+    return replace(who, vouching=Vouching(3, 3))
+
+
+def test_a_script_with_cards_and_a_rota_of_its_own_comes_after_everybody_who_is_verified() -> None:
+    """Without this a night of invented people on duty would be asked before anybody real."""
+    crowd = [f"sybil{number}" for number in range(20)]
+    collection = heard(
+        a_desk("coordinator", "ana", "ben"),
+        a_desk("mallory", *crowd),
+        *(a_card(name, desk_id("coordinator")) for name in ("ana", "ben")),
+        *(a_card(name, desk_id("mallory")) for name in crowd),
+        a_card("dee"),
+    )
+    awake = who_is_awake(collection, Wanted(), EVENING)
+    assert len(awake.on_duty) == 4  # Mallory's first two have the evening, as Ana and Ben do
+    assert awake.tiers == (awake.on_duty, awake.others, awake.off)  # nobody is verified: nothing tells them apart
+    real = {"Ana", "Dee"}
+    known = replace(
+        awake,
+        on_duty=tuple(verified(one) if one.card.name in real else one for one in awake.on_duty),
+        others=tuple(verified(one) if one.card.name in real else one for one in awake.others),
+    )
+    first, second, last = known.tiers
+    assert (names(first), names(second)) == (["Ana"], ["Dee"])
+    assert len(last) == 21 and known.on_duty_verified == 1
 
 
 def test_a_desk_by_the_same_name_of_somebody_else_puts_nobody_on_duty() -> None:

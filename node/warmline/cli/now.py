@@ -258,7 +258,9 @@ class _Now:
 
     def _tell_awake(self, awake: Awake, now_ms: int) -> None:
         duty, maybe = len(awake.on_duty), len(awake.others) + len(awake.off)
-        text = f"On duty now and fit: {duty}." if duty else "By the rotas nobody who fits is on duty at this hour."
+        text = "By the rotas nobody who fits is on duty at this hour."
+        if duty:
+            text = f"On duty now and fit: {duty}, of whom {awake.on_duty_verified} verified."
         if maybe:
             text += f" {maybe} more may be there, without having said so."
         if awake.next is not None and not duty:
@@ -269,6 +271,7 @@ class _Now:
             words.DIM,
             event="awake",
             on_duty=duty,
+            on_duty_verified=awake.on_duty_verified,
             others=maybe,
             on_duty_all=awake.on_duty_all,
             desks=awake.desks,

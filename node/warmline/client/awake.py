@@ -2,6 +2,10 @@
 
 Somebody counts as on duty when a rota says so *and* their own card names that desk: a rota that lists people who never
 agreed lists nobody. A rota is a promise; whether the person is at their machine shows only when they answer.
+
+Cards and rotas cost nothing to make, so a script could fill a whole night with people of its own. Where anybody who
+fits is verified, those who are not come after all who are; where nobody is, as without a chain, there is nothing to
+tell them apart by, and the seeker is told that.
 """
 
 from __future__ import annotations
@@ -38,7 +42,18 @@ class Awake:
     @property
     def tiers(self) -> tuple[tuple[Supporter, ...], ...]:
         """Whom to ask, in this order; within each nobody comes before anybody."""
-        return (self.on_duty, self.others, self.off)
+        if not any(one.vouching.verified for one in (*self.on_duty, *self.others)):
+            return (self.on_duty, self.others, self.off)
+        rest = [one for one in (*self.on_duty, *self.others) if not one.vouching.verified]
+        return (_verified(self.on_duty), _verified(self.others), (*rest, *self.off))
+
+    @property
+    def on_duty_verified(self) -> int:
+        return len(_verified(self.on_duty))
+
+
+def _verified(people: Sequence[Supporter]) -> tuple[Supporter, ...]:
+    return tuple(one for one in people if one.vouching.verified)
 
 
 def who_is_awake(collection: Collection, wanted: Wanted, now_ms: int) -> Awake:
