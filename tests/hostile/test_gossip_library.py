@@ -25,6 +25,7 @@ CURES = {
     "the_message_cache_ignores_the_id_function": "gossip_router.ContentCache",
     "providers_are_repeated": "dht.Dht.find_providers",
     "kad_frames_of_four_mebibytes": "patches.bound_kad_frames",
+    "closest_nodes_to_a_records_key_are_not_told": "patches.find_node_of_any_key",
     "free_locks_yield": "patches.lock_without_yielding",
     "a_noise_message_is_two_reads": "patches.read_ahead",
     "small_reads_update_the_window": "patches.credit_by_halves",
@@ -151,6 +152,15 @@ async def show_providers_are_repeated() -> bool:
 
     store._get_providers_from_peer_with_closers = answer  # type: ignore[method-assign]
     return len(await store.find_providers(b"k" * 32)) == len(asked)
+
+
+async def show_closest_nodes_to_a_records_key_are_not_told() -> bool:
+    import inspect
+
+    from libp2p.kad_dht import kad_dht
+
+    source = inspect.getsource(kad_dht.KadDHT)
+    return "if 2 <= len(target_key) <= 50" in source and source.count("multihash.decode(") == 1
 
 
 async def show_kad_frames_of_four_mebibytes() -> bool:

@@ -360,6 +360,7 @@ async def open_dht(
     settings = settings or DhtSettings()
     patches.own_dht_protocol(PROTOCOL)
     patches.bound_kad_frames(limits.KAD_MESSAGE_MAX)
+    patches.find_node_of_any_key(limits.KAD_KEY_MAX)
     dht = Dht(host, settings, validate, select)
     send, receive = trio.open_memory_channel[str](1024)
 

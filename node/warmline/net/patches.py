@@ -363,6 +363,21 @@ def bound_kad_frames(most: int) -> None:
     _set(kad_dht, "MAX_DHT_MESSAGE_SIZE", most)
 
 
+def find_node_of_any_key(most: int) -> None:
+    """kad_dht/kad_dht.py answers FIND_NODE for peer ids and keys of 2 to 50 bytes only; js-libp2p asks so for the
+    closest nodes to a record's key, which has 70, and is cut off. Any key of up to ``most`` bytes is as good.
+    """
+    from libp2p.kad_dht import kad_dht
+
+    class AnyKey:
+        @staticmethod
+        def decode(key: bytes) -> None:
+            if len(key) > most:
+                raise ValueError("a key above the limit")
+
+    _set(kad_dht, "multihash", AnyKey)
+
+
 def lock_without_yielding() -> None:
     """io/trio.py, stream_muxer/yamux/yamux.py, stream_muxer/rw_lock.py, network/stream/net_stream.py: about eight
     uncontended ``trio.Lock`` per message, each a round through the scheduler: half the cost of a gossip delivery.
