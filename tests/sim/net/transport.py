@@ -77,6 +77,15 @@ class MemoryStream(IMuxedStream):
         self._on_the_way += len(data)
         self._post(len(data), lambda other: other.take(data))
 
+    @property
+    def send_window(self) -> int:
+        """Bytes that a write may take at once; a relay's pump asks."""
+        return max(0, WINDOW - self._on_the_way)
+
+    @property
+    def send_closed(self) -> bool:
+        return not self._may_write()
+
     def _may_write(self) -> bool:
         return not (self._closed or self.reset_received) and bool(self.muxed_conn.is_open)
 
