@@ -194,7 +194,7 @@ class QueueService:
         most = self._settings.sweep_batch
         while True:
             now = self._time.now_ms()
-            names = await self._store.write(partial(self._book.sweep, now_ms=now, most=most))
+            names = await self._store.write(partial(self._book.sweep, now_ms=now, most=most), frees=True)
             for name in names:
                 self._followers.changed(name)
             swept += len(names)
@@ -228,12 +228,12 @@ class QueueService:
             case Read():
                 return (await self._read(msg, who, None, QUEUE_CELLS_MAX)).cells
             case Ack():
-                return await store.write(lambda conn: book.ack(conn, msg, who))
+                return await store.write(lambda conn: book.ack(conn, msg, who), frees=True)
             case Create():
                 fresh = self._rng.bytes(16)
                 return await store.write(lambda conn: book.create(conn, msg, who, fresh))
             case Remove():
-                removed = await store.write(lambda conn: book.remove(conn, msg, who))
+                removed = await store.write(lambda conn: book.remove(conn, msg, who), frees=True)
                 self._followers.changed(msg.queue)
                 return removed
             case _:
@@ -259,7 +259,8 @@ class QueueService:
     async def _read(self, msg: Read | Follow, who: Caller, after: int | None, most: int) -> Batch:
         batch = await self._store.read(lambda conn: self._book.read(conn, msg, who, after, most))
         if batch.renew:
-            await self._store.write(lambda conn: self._book.renew(conn, msg.queue, who.now_ms))
+            with suppress(DiskFullError):  # what is there can be read on a full disk; the lease is asked for again
+                await self._store.write(lambda conn: self._book.renew(conn, msg.queue, who.now_ms))
         return batch
 
     async def _follow(self, channel: Channel, msg: Follow, entry: str, nonce: bytes) -> None:
@@ -283,7 +284,10 @@ class QueueService:
     async def _established(self, who: Caller) -> bool:
         met = self._met.get(who.entry)
         if met is None or who.now_ms - met[0] > share.DAY_MS:
-            met = who.now_ms, await self._store.write(lambda conn: share.meet(conn, who.entry, who.now_ms))
+            try:
+                met = who.now_ms, await self._store.write(lambda conn: share.meet(conn, who.entry, who.now_ms))
+            except DiskFullError:  # that nobody can be noted down is no reason to serve nobody
+                return await self._store.read(lambda conn: share.is_established(conn, who.entry, who.now_ms))
             self._met[who.entry] = met
             if len(self._met) > share.ENTRIES_MAX:
                 self._met.popitem(last=False)

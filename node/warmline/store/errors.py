@@ -40,7 +40,7 @@ _SPACE_ERRORS = frozenset(
         apsw.SQLITE_IOERR_TRUNCATE,
     }
 )
-_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def disk_full() -> DiskFullError:

@@ -17,8 +17,15 @@ from warmline.store.migrations import Migration
 APPLICATION_ID = 0x7761726D  # "warm", at byte 68 of the file
 GENERATION_BYTES = 16
 MARK_BYTES = 21
-BALLAST = 128 * 1024
-"""Bytes kept free for opening a file on a full disk: SQLite's shared index and a few pages."""
+SHRINK_STEPS, SHRINK_PAGES = 33, 32
+"""A shrink gives back 4 MiB at most before others may write again."""
+BALLASTS = (6 << 20, 512 << 10)
+"""Bytes kept free for a full disk, the first that fit: without room for SQLite's log, which grows to 4 MiB before it is
+brought home, nothing can be deleted, nor the file even be opened."""
+SHRINK_STEPS, SHRINK_PAGES = 33, 32
+"""A shrink gives back 4 MiB at most before others may write again."""
+BALLAST = 512 * 1024
+"""Bytes kept free for a full disk: without room for a log nothing can be deleted, nor the file even be opened."""
 
 # synchronous=FULL makes COMMIT wait for the disk in WAL mode too (NORMAL does not: a power cut
 # would take receipted cells). The WAL is cut back to 64 MiB after a burst. Freed pages go back to
@@ -199,13 +206,21 @@ def mark(path: str, turn: int) -> None:
 
 
 def take_ballast(path: str) -> None:
-    """Hold some of the disk behind the mark: opening a file needs room, also where everything else is full."""
+    """Hold some of the disk behind the mark, if there is as much; nothing happens where it is held already."""
     with contextlib.suppress(OSError):
         descriptor = os.open(mark_of(path), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.posix_fallocate(descriptor, MARK_BYTES, BALLAST)
+            if os.fstat(descriptor).st_size < BALLASTS[0]:
+                _allocate(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _allocate(descriptor: int) -> None:
+    for size in BALLASTS:
+        with contextlib.suppress(OSError):
+            os.posix_fallocate(descriptor, MARK_BYTES, size)
+            return
 
 
 def drop_ballast(path: str) -> bool:
@@ -216,6 +231,15 @@ def drop_ballast(path: str) -> bool:
     except OSError:
         return False
     return held
+
+
+def shrink(conn: apsw.Connection) -> None:
+    """Give what was deleted back to a full disk, in steps that need little room themselves."""
+    for _ in range(SHRINK_STEPS):
+        conn.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if not conn.pragma("freelist_count"):
+            return
+        conn.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
 
 def mark_of(path: str) -> Path:

@@ -53,6 +53,7 @@ class StoreStatistics:
 @dataclass(slots=True, eq=False)
 class _Job(Generic[T]):
     fn: Callable[[apsw.Connection], T]
+    frees: bool = False
     woken: trio.Event = field(default_factory=trio.Event)
     result: outcome.Outcome[T] | None = None
     abandoned: bool = False
@@ -87,15 +88,17 @@ class Store:
         self._commits = self._writes = self._largest_batch = 0
         self._turned_at = -TURN_EVERY
 
-    async def write(self, fn: Callable[[apsw.Connection], T]) -> T:
+    async def write(self, fn: Callable[[apsw.Connection], T], *, frees: bool = False) -> T:
         """Run `fn(connection)` in the next transaction; return its result once that is on the disk.
+
+        ``frees`` says that it deletes: on a full disk it gets the room that is held back for that.
 
         If `fn` raises, what it did is undone and the exception is raised here. Raises DiskFullError
         when there is no room: nothing of this write remains. Cancelled while waiting, the write may or
         may not have happened. `fn` must return plain data (no cursor), may run twice, and runs in a thread.
         """
         self._check_open()
-        job = _Job(fn)
+        job = _Job(fn, frees)
         self._pending.append(job)
         if not self._writing:
             self._writing = True
@@ -176,6 +179,18 @@ class Store:
         _run_batch(self._writer, [*batch, turn] if step else batch)
         if isinstance(turn.result, outcome.Value):
             file.mark(self.path, turn.result.value)
+            file.take_ballast(self.path)
+        self._free([job for job in batch if job.frees and _is_full(job)])
+
+    def _free(self, jobs: Sequence[_Job[Any]]) -> None:
+        """Let these delete, in the room that is held back, and take that again from what they gave."""
+        if not jobs or not file.drop_ballast(self.path):
+            return
+        for job in jobs:
+            _run_batch(self._writer, [job])
+        with suppress(apsw.Error):
+            file.shrink(self._writer)
+        file.take_ballast(self.path)
 
     def _read(self, fn: Callable[[apsw.Connection], T]) -> T:
         conn = self._idle_readers.pop() if self._idle_readers else file.open_reader(self.path)
@@ -217,6 +232,10 @@ class Store:
         with suppress(apsw.Error):
             file.mark(self.path, file.step_turn(self._writer))
         self._writer.close()
+
+
+def _is_full(job: _Job[Any]) -> bool:
+    return isinstance(job.result, outcome.Error) and isinstance(job.result.error, DiskFullError)
 
 
 def _run_batch(conn: apsw.Connection, jobs: Sequence[_Job[Any]]) -> None:
