@@ -51,7 +51,7 @@ def steps() -> list[Step]:
                 ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
                 (
                     "codespell",
-                    *("-q3", "-L", "iif"),
+                    *("-q3", "-L", "iif,noes"),
                     "README.md",
                     "protocol",
                     "node",
