@@ -11,6 +11,7 @@ that a stranger can make large or slow, and everything that costs per message. W
 * whom we dialled has a share of the mesh, and what no honest peer does counts (:mod:`.gossip_conduct`);
 * no sender record rides on each RPC (the stock router signs one per publish and verifies one per receipt), no peer
   exchange, no adaptive parameters, no IP bookkeeping;
+* back-offs and rates run by Trio's clock: the stock ones jump with the machine's;
 * a message is encoded once and its bytes are queued to every peer.
 """
 
@@ -39,6 +40,8 @@ IDS_MAX = 64
 """Message ids read from one IHAVE or IWANT, and recent messages replayed to a new subscriber."""
 BACK_OFF_MAX = 600
 """Seconds of back-off that a peer may ask for."""
+ASK_RATE = 10.0
+"""IHAVEs and IWANTs a second that are read from one peer."""
 SERVE_RATE = 256 * 1024.0
 """Bytes a second that one peer may draw by IWANT."""
 
@@ -79,6 +82,7 @@ class SafeGossipSub(GossipSub):
         self._wanted = Remembered(seconds=PROMISE_SECONDS, most=16_384)
         self._served: dict[ID, TokenBucket] = {}
         self._grafts: dict[ID, dict[str, TokenBucket]] = {}
+        self._asked: dict[ID, dict[str, TokenBucket]] = {}
         self.promises: dict[ID, Promises] = {}
 
     # --- sending ---
@@ -198,6 +202,19 @@ class SafeGossipSub(GossipSub):
             return
         await super().handle_graft(graft_msg, sender_peer_id)
 
+    def _check_ihave_rate_limit(self, peer_id: ID, topic: str) -> bool:
+        return self._may(peer_id, "ihave")
+
+    def _check_iwant_rate_limit(self, peer_id: ID) -> bool:
+        return self._may(peer_id, "iwant")
+
+    def _check_graft_flood_protection(self, peer_id: ID, topic: str) -> bool:
+        return True  # handle_graft has counted already
+
+    def _may(self, peer: ID, what: str) -> bool:
+        asked = self._asked.setdefault(peer, {})
+        return asked.setdefault(what, TokenBucket(ASK_RATE, ASK_RATE)).take()
+
     async def _do_px(self, px_peers: list[rpc_pb2.PeerInfo]) -> None:
         """A prune must not choose whom we dial."""
 
@@ -251,6 +268,18 @@ class SafeGossipSub(GossipSub):
         """Whether it was we who dialled: nobody can choose to be dialled."""
         connections = self._pubsub.host.get_network().connections.get(peer, ())
         return any(connection.direction is Direction.OUTBOUND for connection in connections)
+
+    def _add_back_off(self, peer: ID, topic: str, is_unsubscribe: bool, backoff_duration: int = 0) -> None:
+        seconds = backoff_duration or (self.unsubscribe_back_off if is_unsubscribe else self.prune_back_off)
+        waiting = cast(dict[ID, float], self.back_off.setdefault(topic, {}))
+        waiting[peer] = max(waiting.get(peer, 0.0), trio.current_time() + seconds)
+
+    def _check_back_off(self, peer: ID, topic: str) -> bool:
+        waiting = self.back_off.get(topic, {})
+        if waiting.get(peer, 0.0) > trio.current_time():
+            return True
+        waiting.pop(peer, None)
+        return False
 
     def _forget_back_offs(self) -> None:
         for topic, waiting in list(self.back_off.items()):
