@@ -77,7 +77,11 @@ class Network:
         )
 
     async def _carry(self, node: str, stream: trio.SocketStream, to: int) -> None:
-        here, there = stream.socket.getsockname()[1], stream.socket.getpeername()[1]
+        try:
+            here, there = stream.socket.getsockname()[1], stream.socket.getpeername()[1]
+        except OSError:  # gone already
+            stream.socket.close()
+            return
         connection = Connection(await trio.to_thread.run_sync(_who, there, here, dict(self.pids)), node)
         self.connections.add(connection)
         if self.way(connection).how == "cut":

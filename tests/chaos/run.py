@@ -72,6 +72,7 @@ class Run:
             nursery.start_soon(_paint, picture)
             for person in fleet.people:
                 nursery.start_soon(self._watch, fleet, person)
+            nursery.start_soon(self._watch_network, fleet)
             with trio.move_on_after(options.limit) as limit:
                 await self._storm_and_calm(fleet, weather, picture)
             if limit.cancelled_caught:
@@ -177,6 +178,14 @@ class Run:
             self.problems.append(f"{person.name} ended by itself: {_tail(self.options.folder / f'{person.name}.log')}")
             self.interrupted = True
             fleet.change()
+
+    async def _watch_network(self, fleet: Fleet) -> None:
+        network = fleet.network
+        assert network is not None
+        await network.ended.wait()
+        self.problems.append(f"the network ended by itself: {_tail(self.options.folder / 'network.log')}")
+        self.interrupted = True
+        fleet.change()
 
     async def _until_interrupt(self, fleet: Fleet, nursery: trio.Nursery) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
