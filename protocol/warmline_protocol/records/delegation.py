@@ -110,7 +110,7 @@ class Delegation:
 
     def check(self) -> None:
         """Raise :class:`BadSignatureError` unless the wallet signed; does nothing where only the chain can tell."""
-        if self.signature is not None and _signer(self.digest(), self.signature) != self.wallet:
+        if self.signature is not None and _signer(self) != self.wallet:
             raise BadSignatureError("the delegation is not signed by the wallet that it names")
 
 
@@ -121,9 +121,9 @@ def _domain(chain_id: int, registry: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _signer(digest: bytes, signature: bytes) -> bytes:
-    """:func:`recover`, remembered: one delegation stands on all records that a supporter signs under it."""
-    return recover(digest, signature)
+def _signer(given: Delegation) -> bytes:
+    """Who signed a delegation, remembered: one stands on all records that a supporter signs under it."""
+    return recover(given.digest(), given.signature or b"")
 
 
 def recover(digest: bytes, signature: bytes) -> bytes:
