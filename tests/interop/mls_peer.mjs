@@ -1,8 +1,10 @@
 // One JSON object a line in, one a line out. `engine.<call>` is ts-mls by itself (mls.mjs); `seeker.<call>` is a whole
-// seeker that shares no code with ours: Hello, Welcome, statement, cells and MLS; `outer.<call>` answers for the vectors.
+// seeker that shares no code with ours: Hello, Welcome, statement, cells and MLS; `outer.<call>` answers for the vectors;
+// `feedback.<call>` has a token signed and rates.
 import { createInterface } from 'node:readline'
 import { Engine, hex, raw } from './mls.mjs'
 import * as outer from './outer.mjs'
+import * as rating from './feedback.mjs'
 
 const engine = new Engine()
 
@@ -106,10 +108,32 @@ const vectors = {
   }
 }
 
+let asking
+const feedback = {
+  async begin ({ grant, supporter, keyRoot, epoch }) {
+    asking = await rating.Asking.begin(raw(grant), raw(supporter), raw(keyRoot), epoch)
+    return { blinded: hex(asking.blinding.blindedMsg) }
+  },
+  async finish ({ signed }) {
+    await asking.finish(raw(signed))
+    return {}
+  },
+  async rate ({ again, genesis, length, collector }) {
+    const said = await asking.rate(again, genesis, length)
+    return { rating: hex(said), cell: hex(await rating.sealRating(said, raw(collector))) }
+  },
+  async open ({ cell, seed }) { return { rating: hex(await rating.openRating(raw(cell), raw(seed))) } },
+  async sign ({ jwk, blinded }) { return { signed: hex(await rating.blindSign(jwk, raw(blinded))) } },
+  async tree ({ kind, root, wallet, value, proof }) {
+    return { good: await rating.checkTree(kind, raw(root), raw(wallet), raw(value), proof.map(raw)) }
+  }
+}
+
 const seekers = new Map()
 const parts = {
   engine: () => engine,
   outer: () => vectors,
+  feedback: () => feedback,
   seeker: ({ who }) => {
     if (!seekers.has(who)) seekers.set(who, new Seeker())
     return seekers.get(who)
