@@ -72,7 +72,7 @@ class GroupDraft:
     closes: int | None
 
     def listing(self, owner: bytes, door: Door, now_ms: int) -> Listing:
-        """The body to sign now. The host is the owner's card; co-facilitators and successors are wallets' cards."""
+        """The body to sign now. The host is the owner's card; others are named by their wallet or their card's id."""
         return Listing(
             owner,
             self.slug,
@@ -93,8 +93,8 @@ class GroupDraft:
             self.rules,
             self.accessibility,
             door,
-            tuple(record_id(CARD, wallet) for wallet in self.co_facilitators),
-            tuple(record_id(CARD, wallet) for wallet in self.successors),
+            tuple(_card_of(who) for who in self.co_facilitators),
+            tuple(_card_of(who) for who in self.successors),
             self.opens,
             self.closes,
         )
@@ -325,6 +325,16 @@ def read_wallet(raw: Any) -> bytes:
     return bytes.fromhex(digits)
 
 
+def _read_who(raw: Any) -> bytes:
+    """A wallet (20 bytes), or the record id of a card (32 bytes): not every supporter has a wallet."""
+    text = _string(raw)
+    return bytes.fromhex(text) if re.fullmatch(r"[0-9a-f]{64}", text) else read_wallet(text)
+
+
+def _card_of(who: bytes) -> bytes:
+    return who if len(who) == 32 else record_id(CARD, who)
+
+
 def _capitals(digits: str) -> str:
     """The digits of an address with the capitals that EIP-55 gives them."""
     marks = keccak(digits.lower().encode()).hex()
@@ -362,9 +372,9 @@ FIELDS: Final[dict[str, _Field]] = {
     "age": _Field("age", age_band, 'age = "18+"', optional=True, missing=AgeBand(limits.AGE_MIN, 120)),
     "facilitated_by": _Field("facilitated_by", _text("facilitated_by"), 'facilitated_by = "Ana"'),
     "co_facilitators": _Field(
-        "co_facilitators", _many(read_wallet), 'co_facilitators = ["0x…"]', optional=True, missing=()
+        "co_facilitators", _many(_read_who), 'co_facilitators = ["0x…"]', optional=True, missing=()
     ),
-    "successors": _Field("successors", _many(read_wallet), 'successors = ["0x…"]', optional=True, missing=()),
+    "successors": _Field("successors", _many(_read_who), 'successors = ["0x…"]', optional=True, missing=()),
     "rules": _Field("rules", _many(_text("rules")), 'rules = ["What is said here stays here."]'),
     "accessibility": _Field(
         "accessibility", _many(_text("accessibility")), 'accessibility = ["Text only."]', optional=True, missing=()
