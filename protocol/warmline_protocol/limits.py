@@ -297,6 +297,8 @@ GESTURE_MS: Final = 6_000
 """A gesture is repeated for so long, so that one lost signal does not lose it."""
 
 # --- feedback ----------------------------------------------------------------------------------------------------
+KEY_ROOTS_MAX: Final = 4096
+"""Key roots of feedback in one standing sheet: those of the epoch that is, and of the next."""
 FEEDBACK_KEY_BITS: Final = 2048
 FEEDBACK_KEY_SIZE: Final = FEEDBACK_KEY_BITS // 8
 """RSA keys that live one epoch, and the length of what they sign in bytes."""

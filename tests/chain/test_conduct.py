@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from support.chain import Actors, devchain, find_anvil, open_anvil
+from support.chain import Actors, devchain, find_anvil, followed, open_anvil, until
 from warmline.chain import deployer
-from warmline.chain.contracts import Conduct, Contracts
+from warmline.chain.contracts import Contracts, EpochPost
 from warmline.chain.devchain import COLLECTORS, dev_terms
 from warmline.chain.errors import RevertError
 from warmline.chain.plans import dev_plan
 from warmline.chain.provider import Rpc, open_rpc
+from warmline.chain.source import ChainConfig, FollowedChain
 from warmline.chain.wallet import dev_wallet
 from warmline.env import run_in_thread
 
@@ -68,7 +69,7 @@ async def pass_blocks(act: Actors, count: int) -> None:
         await act.do(act.sponsor, act.contracts.bond(1))
 
 
-def signed(act: Actors, conduct: Conduct, *accounts: int) -> dict[bytes, bytes]:
+def signed(act: Actors, conduct: EpochPost, *accounts: int) -> dict[bytes, bytes]:
     document = act.contracts.conduct_document(conduct)
     return {dev_wallet(one).address: dev_wallet(one).sign_typed(document) for one in accounts}
 
@@ -86,11 +87,11 @@ async def test_a_root_stands_after_its_window_and_not_after_a_veto(tmp_path: Pat
         c = act.contracts
         epoch = await grant(act, 10)
         await pass_blocks(act, 8)
-        first = Conduct(epoch, bytes(32), ROOTS[0], DATA, 10)
+        first = EpochPost(epoch, bytes(32), ROOTS[0], DATA, 10)
         await act.do(act.supporter, c.post_epoch(first, signed(act, first, *COLLECTORS[:2])))
         await pass_blocks(act, 3)
         assert await c.standing_epoch() == (epoch, ROOTS[0])
-        second = Conduct(epoch + 1, ROOTS[0], ROOTS[1], DATA, 0)
+        second = EpochPost(epoch + 1, ROOTS[0], ROOTS[1], DATA, 0)
         await pass_blocks(act, 2)
         await act.do(act.supporter, c.post_epoch(second, signed(act, second, *COLLECTORS)))
         await act.do(dev_wallet(COLLECTORS[2]), c.veto_epoch(epoch + 1, ROOTS[1]))
@@ -106,7 +107,7 @@ async def test_what_collectors_did_not_sign_is_refused(tmp_path: Path, opened: O
         c = act.contracts
         epoch = await grant(act, 10)
         await pass_blocks(act, 8)
-        right = Conduct(epoch, bytes(32), ROOTS[0], DATA, 10)
+        right = EpochPost(epoch, bytes(32), ROOTS[0], DATA, 10)
         good = signed(act, right, *COLLECTORS[:2])
         for wrong, error in [
             (c.post_epoch(replace(right, token_count=11), good), "TooManyTokens"),
@@ -119,3 +120,30 @@ async def test_what_collectors_did_not_sign_is_refused(tmp_path: Path, opened: O
             with pytest.raises(RevertError, match=error):
                 await act.do(act.supporter, wrong)
         assert await c.standing_epoch() == (0, bytes(32))
+
+
+@on_both
+async def test_a_node_follows_key_roots_and_collectors(tmp_path: Path, opened: Opened) -> None:
+    async with conducting(opened, tmp_path) as act:
+        manifest = act.contracts.manifest
+        settings = ChainConfig(act.rpc.url, manifest, confirmations=2, poll_s=0.05)
+        async with followed(settings, tmp_path / "node.db") as (chain, _):
+            epoch = await grant(act, 30)
+            await pass_blocks(act, 2)
+            await until(chain, lambda: _root(chain, act, epoch) is not None)
+            seen = chain.conduct()
+            assert seen is not None
+            assert _root(chain, act, epoch) == b"k" * 32
+            assert seen.contract == manifest.address("ConductEpochs")
+            assert (seen.length_s, seen.threshold) == (4, 2)
+            assert sorted(seen.collectors) == sorted(dev_wallet(one).address for one in COLLECTORS)
+            assert seen.genesis_s == await act.contracts._view("ConductEpochs", "GENESIS")
+            kept = seen
+        async with followed(settings, tmp_path / "node.db") as (chain, _):
+            await until(chain, lambda: chain.conduct() is not None)
+            assert chain.conduct() == kept
+
+
+def _root(chain: FollowedChain, act: Actors, epoch: int) -> bytes | None:
+    seen = chain.conduct()
+    return None if seen is None else seen.key_root(act.issuer.address, epoch)

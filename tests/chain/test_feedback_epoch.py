@@ -14,7 +14,7 @@ import pytest
 from support.chain import Actors, devchain, find_anvil, open_anvil
 from support.feedback import World, rsa_key, wallet
 from warmline.chain import deployer
-from warmline.chain.contracts import Conduct, Contracts
+from warmline.chain.contracts import Contracts, EpochPost
 from warmline.chain.devchain import COLLECTORS, dev_terms
 from warmline.chain.errors import RevertError
 from warmline.chain.plans import dev_plan
@@ -115,7 +115,7 @@ async def test_an_epoch_of_feedback_stands(tmp_path: Path, opened: Opened) -> No
         assert found.totals[wallet("ana")].tokens == found.tokens == 10
 
         # Two of three sign, as their wallets show it and as the protocol hashes it; anybody posts.
-        conduct = Conduct(found.epoch, bytes(32), found.root, found.data_hash, found.tokens)
+        conduct = EpochPost(found.epoch, bytes(32), found.root, found.data_hash, found.tokens)
         document = act.contracts.conduct_document(conduct)
         signed = {dev_wallet(one).address: dev_wallet(one).sign_typed(document) for one in COLLECTORS[:2]}
         for collector, signature in signed.items():

@@ -14,11 +14,20 @@ from hypothesis import strategies as st
 from warmline.chain.artefact import artefact
 from warmline.chain.errors import RpcGarbageError
 from warmline.chain.events import LAYOUTS, Layout, decode_log, from_row, to_row
+from warmline_protocol.records.conduct import CollectorsSet
 from warmline_protocol.records.standing_ledger import Bonded, CredentialIssued, Event, ExitQueued
 
 ADDRESS = b"\x11" * 20
 HOLDER, ISSUER, TYPE = b"\x22" * 20, b"\x33" * 20, b"\x44" * 32
-EXAMPLES = {"address": HOLDER, "bytes32": TYPE, "uint64": 1_800_000_000, "uint8": 9, "uint256": 7 * 10**18}
+EXAMPLES = {
+    "address": HOLDER,
+    "bytes32": TYPE,
+    "uint64": 1_800_000_000,
+    "uint32": 77,
+    "uint8": 9,
+    "uint256": 7 * 10**18,
+}
+DYNAMIC = [layout for layout in LAYOUTS if not layout.fields]
 NOT_STANDING = {
     "IntakePaused(uint64)",
     "SuccessorAnnounced(address,uint64)",
@@ -49,7 +58,7 @@ def log_of(layout: Layout, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.signature)
+@pytest.mark.parametrize("layout", [each for each in LAYOUTS if each.fields], ids=lambda layout: layout.signature)
 def test_each_layout_is_the_contract_s(layout: Layout) -> None:
     inputs = abi_events(layout.contract)[layout.signature]["inputs"]
     flags = [field["indexed"] for field in inputs]
@@ -60,6 +69,22 @@ def test_each_layout_is_the_contract_s(layout: Layout) -> None:
     assert [getattr(event, field.name) for field in dataclasses.fields(event)] == values[
         : len(dataclasses.fields(event))
     ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_list_of_collectors_is_read_whole(count: int) -> None:
+    (layout,) = DYNAMIC
+    assert layout.signature in abi_events(layout.contract)
+    named = [bytes([number]) * 20 for number in range(1, count + 1)]
+    data = encode(["address[]", "uint8"], [named, 2])
+    log = {"address": "0x" + ADDRESS.hex(), "topics": ["0x" + layout.topic.hex()], "data": "0x" + data.hex()}
+    event = decode_log(log, {ADDRESS: "ConductEpochs"})
+    assert event == CollectorsSet(b"".join(named), 2)
+    assert event is not None
+    assert from_row(to_row(event)) == event
+    for broken in (data[:-1], data[:64], data + bytes(32), b"", data[:32] + b"\xff" * 32 + data[64:95]):
+        with pytest.raises(RpcGarbageError):
+            decode_log(log | {"data": "0x" + broken.hex()}, {ADDRESS: "ConductEpochs"})
 
 
 @pytest.mark.parametrize("contract", ["CredentialRegistry", "DelegateRegistry", "SupporterBond"])

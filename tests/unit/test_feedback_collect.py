@@ -10,7 +10,7 @@ import pytest
 from eth_account.messages import encode_typed_data
 
 from support.feedback import CHAIN, CONTRACT, EPOCHS, Keeper, World, exchange, late, wallet
-from warmline.chain.contracts import Conduct
+from warmline.chain.contracts import EpochPost
 from warmline_protocol import limits
 from warmline_protocol.codec import frame
 from warmline_protocol.errors import (
@@ -338,7 +338,7 @@ def test_what_is_signed_is_what_the_contract_and_wallets_hash(world: World) -> N
     keeper = world.keeper()
     vote = EpochVote(6, b"\1" * 32, b"\2" * 32, b"\3" * 32, 40, keeper.sheet.collector, bytes(65))
     digest = sheets.epoch_digest(CHAIN, CONTRACT, vote)
-    conduct = Conduct(vote.epoch, vote.previous_root, vote.root, vote.data_hash, vote.tokens)
+    conduct = EpochPost(vote.epoch, vote.previous_root, vote.root, vote.data_hash, vote.tokens)
     fields = {
         "epoch": "uint64",
         "previousRoot": "bytes32",

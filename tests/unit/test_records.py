@@ -15,6 +15,7 @@ from warmline_protocol import limits
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import BadSignatureError, MalformedError, OversizeError, RemoteError, UsageError
 from warmline_protocol.records.card import AgeBand
+from warmline_protocol.records.conduct import Conduct, KeyRoot
 from warmline_protocol.records.delegation import NODE, Delegation, recover, with_signature
 from warmline_protocol.records.digests import all_digests, differing, pack_entry, read_entries
 from warmline_protocol.records.envelope import (
@@ -417,6 +418,19 @@ def test_a_sheet_leaves_out_what_a_suspended_issuer_said() -> None:
         sheet = read_standing(sign_standing(head, [resting], make.key("node")), make.key("node").public)
         assert sheet is not None
         assert bool(sheet.wallets[standing.wallet].credentials) is listed
+
+
+def test_a_standing_sheet_tells_what_feedback_is() -> None:
+    roots = tuple(KeyRoot(bytes([number]) * 20, 7, 3, bytes([number]) * 32) for number in range(1, 4))
+    conduct = Conduct(b"\x09" * 20, 1_700_000_000, 604_800, (b"\x01" * 20, b"\x02" * 20), 2, roots)
+    for given in (conduct, replace(conduct, roots=()), replace(conduct, collectors=(), threshold=0)):
+        data = sign_standing(make.head(), [make.standing("ana")], make.key("node"), given)
+        sheet = read_standing(data, make.key("node").public)
+        assert sheet is not None
+        assert sheet.conduct == given
+        assert sorted(sheet.wallets) == [make.wallet_of("ana")]
+    assert conduct.key_root(b"\x02" * 20, 7) == b"\x02" * 32
+    assert conduct.key_root(b"\x02" * 20, 8) is None
 
 
 def test_a_standing_sheet_cannot_be_edited_or_borrowed() -> None:

@@ -58,7 +58,7 @@ class CredentialState:
 
 
 @dataclass(frozen=True, slots=True)
-class Conduct:
+class EpochPost:
     """What collectors sign for one epoch. Roots and hash are 32 bytes."""
 
     epoch: int
@@ -280,7 +280,7 @@ class Contracts:
         says = f"grant {count} vouchers for the feedback of epoch {epoch}"
         return self._call("ConductEpochs", "grantVouchers", says, epoch, count, key_root)
 
-    def post_epoch(self, conduct: Conduct, signed: Mapping[bytes, bytes]) -> Call:
+    def post_epoch(self, conduct: EpochPost, signed: Mapping[bytes, bytes]) -> Call:
         """`signed`: each collector's signature of `conduct_document`."""
         says = f"post the feedback of epoch {conduct.epoch}, signed by {len(signed)} collectors"
         signers = sorted(signed)
@@ -300,7 +300,7 @@ class Contracts:
         says = f"veto what was posted for epoch {epoch}; the root before it stands"
         return self._call("ConductEpochs", "veto", says, epoch, root)
 
-    def conduct_document(self, conduct: Conduct) -> dict[str, Any]:
+    def conduct_document(self, conduct: EpochPost) -> dict[str, Any]:
         """The EIP-712 document that collectors sign (`Wallet.sign_typed`)."""
         fields = {
             "epoch": "uint64",

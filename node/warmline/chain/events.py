@@ -1,7 +1,7 @@
 """Logs of the contracts to ledger events, and back to rows of the store.
 
-Every event here has only static one-word fields, so decoding is cutting 32-byte words: no ABI library, which keeps
-a node's start short. `tests/chain` holds this table against the committed artefacts and against web3's decoder.
+Every event here but one has only static one-word fields, so decoding is cutting 32-byte words: no ABI library, which
+keeps a node's start short. `tests/chain` holds this table against the committed artefacts and against web3's decoder.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from eth_hash.auto import keccak
 from warmline.chain.errors import RpcGarbageError
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.records import standing_ledger as ledger
+from warmline_protocol.records.conduct import CollectorsSet, VouchersGranted
 from warmline_protocol.records.standing_ledger import Event
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One event: its contract, canonical signature, how many fields are indexed, and each field's reader."""
+    """One event: its contract, canonical signature, how many fields are indexed, and each field's reader.
+
+    ``make`` gets the fields that were read; without readers, all words as they are.
+    """
 
     contract: str
     signature: str
@@ -54,6 +58,14 @@ def _admitted(issuer: bytes, _metadata: bytes) -> Event:
 
 def _registered(issuer: bytes, type_id: bytes, _document: bytes) -> Event:
     return ledger.TypeRegistered(issuer, type_id)
+
+
+def _collectors(*words: bytes) -> Event:
+    """(address[], uint8): offset of the array, threshold, length, then the addresses."""
+    offset, threshold, length, *addresses = words
+    if _number(offset) != 64 or _number(length) != len(addresses):
+        raise ValueError("collectors that are laid out in another way")
+    return CollectorsSet(b"".join(map(_address, addresses)), _number(threshold))
 
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -146,6 +158,14 @@ LAYOUTS: tuple[Layout, ...] = (
         ledger.Slashed,
     ),
     Layout("ReportPanel", "SuspensionChanged(address,uint64)", 1, (_address, _number), ledger.SuspensionChanged),
+    Layout(
+        "ConductEpochs",
+        "VouchersGranted(address,uint64,uint32,bytes32)",
+        2,
+        (_address, _number, _number, _bytes32),
+        VouchersGranted,
+    ),
+    Layout("ConductEpochs", "CollectorsSet(address[],uint8)", 0, (), _collectors),
 )
 
 _BY_TOPIC: dict[tuple[str, bytes], Layout] = {(layout.contract, layout.topic): layout for layout in LAYOUTS}
@@ -172,8 +192,10 @@ def decode_log(log: Mapping[str, Any], contracts: Mapping[bytes, str]) -> Event 
 
 def _build(layout: Layout, words: list[bytes], data: bytes) -> Event:
     words = words + [data[at : at + 32] for at in range(0, len(data), 32)]
-    if len(words) != len(layout.fields) or any(len(word) != 32 for word in words):
+    if any(len(word) != 32 for word in words) or (layout.fields and len(words) != len(layout.fields)):
         raise ValueError(f"{layout.signature} with {len(words)} words")
+    if not layout.fields:
+        return layout.make(*words)
     return layout.make(*(read(word) for read, word in zip(layout.fields, words, strict=True)))
 
 
@@ -203,6 +225,8 @@ _KINDS: dict[str, type[Any]] = {
         ledger.ExitClaimed,
         ledger.Slashed,
         ledger.SuspensionChanged,
+        VouchersGranted,
+        CollectorsSet,
     )
 }
 

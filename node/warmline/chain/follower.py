@@ -33,8 +33,11 @@ from warmline_protocol.records.standing_ledger import Event, Ledger, PendingView
 
 log = logging.getLogger(__name__)
 
+FEEDBACK = "ConductEpochs"
 SINGLES = 16
 """Blocks fetched one by one in a request."""
+READING = b"2"
+"""Which events are read. Raised with every event that is added: a store that was filled without it is read anew."""
 BACKOFF_MAX_S = 30.0
 DISCONNECTED_MAX = 5
 """Polls in a row that may find the chain moving before that is a problem worth reporting."""
@@ -51,11 +54,13 @@ class FollowSettings:
 
 @dataclass(slots=True)
 class Progress:
-    """Read by `Chain.status`. `problem` is why the last poll failed."""
+    """Read by `Chain.status`. `problem` is why the last poll failed; `epochs` are genesis and length of feedback's
+    epochs in seconds, which a contract never changes."""
 
     tip: Ref | None = None
     chain_head: int = 0
     contacted_s: float | None = None
+    epochs: tuple[int, int] | None = None
     problem: WarmlineError | None = None
     reorgs: int = 0
     restarts: int = 0
@@ -70,7 +75,7 @@ class Follower:
         self.view = PendingView(Ledger())
         self.progress = Progress()
         self._source = source
-        self._manifest = manifest
+        self.manifest = manifest
         self._store = store
         self._settings = settings
         self._on_change = on_change
@@ -106,11 +111,13 @@ class Follower:
         window = self._window if self.progress.problem is None else None
         if window is None:
             window = await self._connect()
+        if self.progress.epochs is None:
+            self.progress.epochs = await self._read_epochs()
         try:
             await self._follow(window)
             self._disconnected = 0
         except FinalityBrokenError as error:
-            log.warning("%s; reading the chain again from block %d", error, self._manifest.start_block)
+            log.warning("%s; reading the chain again from block %d", error, self.manifest.start_block)
             self.progress.restarts += 1
             await self._restart()
         except DisconnectedError:
@@ -127,22 +134,22 @@ class Follower:
     # -- connecting
 
     def _manifest_id(self) -> bytes:
-        return bytes(keccak(self._manifest.to_json().encode()))
+        return bytes(keccak(READING + self.manifest.to_json().encode()))
 
     async def _connect(self) -> Window:
         """Check that this is the chain and these are the contracts; continue from memory or the store if it fits."""
-        names = sorted(self._manifest.contracts)
-        codes = [("eth_getCode", ["0x" + self._manifest.address(name).hex(), "latest"]) for name in names]
+        names = sorted(self.manifest.contracts)
+        codes = [("eth_getCode", ["0x" + self.manifest.address(name).hex(), "latest"]) for name in names]
         chain_id, genesis, *code = await self._source.batch(
             [("eth_chainId", []), ("eth_getBlockByNumber", ["0x0", False]), *codes]
         )
-        if _quantity(chain_id) != self._manifest.chain_id:
+        if _quantity(chain_id) != self.manifest.chain_id:
             raise WrongChainError(
                 f"the endpoint {self._source.where} serves chain {_quantity(chain_id)}, the manifest is for chain "
-                f"{self._manifest.chain_id}"
+                f"{self.manifest.chain_id}"
             )
         for name, found in zip(names, code, strict=True):
-            if keccak(_bytes(found)) != self._manifest.contracts[name].code_hash:
+            if keccak(_bytes(found)) != self.manifest.contracts[name].code_hash:
                 raise WrongChainError(f"{name} is not at the address that the manifest gives, or is another program")
         identity = bytes(keccak(_ref(genesis).hash + self._manifest_id()))
         if self._window is None or identity != self._identity:
@@ -153,8 +160,18 @@ class Follower:
             return self._adopt(Window(saved.base, saved.window), saved.final)
         return self._window
 
+    async def _read_epochs(self) -> tuple[int, int] | None:
+        if FEEDBACK not in self.manifest.contracts:
+            return None
+        to = "0x" + self.manifest.address(FEEDBACK).hex()
+        calls = [
+            ("eth_call", [{"to": to, "data": data}, "latest"]) for data in (_selector("GENESIS"), _selector("EPOCH"))
+        ]
+        genesis_s, length_s = [_quantity(each) for each in await self._source.batch(calls)]
+        return genesis_s, length_s
+
     async def _restart(self) -> Window:
-        first = hex(max(self._manifest.start_block - 1, 0))
+        first = hex(max(self.manifest.start_block - 1, 0))
         base = _ref(await self._source.call("eth_getBlockByNumber", first, False))
         identity, manifest_id = self._identity, self._manifest_id()
         await self._store.write(lambda conn: checkpoint.reset(conn, identity, manifest_id, base))
@@ -297,6 +314,10 @@ def _join(window: Window, grown: list[Span]) -> list[Span]:
             break
         joined.append(span)
     return joined
+
+
+def _selector(view: str) -> str:
+    return "0x" + keccak(f"{view}()".encode())[:4].hex()
 
 
 def _field(block: Any, name: str) -> Any:

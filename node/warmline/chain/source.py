@@ -17,12 +17,13 @@ import trio
 
 from warmline.chain.endpoints import EndpointStatus, Source, open_source
 from warmline.chain.errors import ManifestError
-from warmline.chain.follower import Follower, FollowSettings
+from warmline.chain.follower import FEEDBACK, Follower, FollowSettings
 from warmline.chain.manifest import Manifest, read_manifest
 from warmline.chain.provider import is_loopback
 from warmline.env import Clock, RunBlocking
 from warmline.store.store import Store
 from warmline_protocol.limits import STANDING_AGE_MAX_S
+from warmline_protocol.records.conduct import Conduct
 from warmline_protocol.records.standing import ChainHead, Standing
 
 
@@ -73,6 +74,9 @@ class NullChain:
     def of(self, wallet: bytes) -> Standing | None:
         return None
 
+    def conduct(self) -> Conduct | None:
+        return None
+
     async def wait_change(self, seen: int | None = None) -> int:
         await trio.sleep_forever()
         raise AssertionError("unreachable")
@@ -98,6 +102,16 @@ class FollowedChain:
 
     def of(self, wallet: bytes) -> Standing | None:
         return self._following.view.of(wallet)
+
+    def conduct(self) -> Conduct | None:
+        """Feedback as of the last final block; None where the manifest has none, or the chain was never reached."""
+        following, head = self._following, self.head()
+        if following.progress.epochs is None or head is None:
+            return None
+        (genesis_s, length_s), facts = following.progress.epochs, following.view.ledger.conduct
+        now = (head.time_s - genesis_s) // length_s + 1
+        contract = following.manifest.address(FEEDBACK)
+        return Conduct(contract, genesis_s, length_s, facts.collectors, facts.threshold, facts.around(now))
 
     async def wait_change(self, seen: int | None = None) -> int:
         """Wait until the head moves, or until `version` is not `seen` any more; the version then."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from warmline_protocol import limits
 from warmline_protocol.errors import LocalError
 from warmline_protocol.records.admission import AdmissionLimits, admit
 from warmline_protocol.records.card import Card
+from warmline_protocol.records.conduct import Conduct, KeyRoot
 from warmline_protocol.records.desk import Desk
 from warmline_protocol.records.envelope import OpenedRecord
 from warmline_protocol.records.listing import Listing
@@ -170,6 +171,20 @@ class Collection:
                     found.append(FoundDesk(record, record.body, vouching))
         return found
 
+    def conduct(self, now_ms: int) -> Conduct | None:
+        """Feedback as three operators agree on it; in a smaller network all who can be asked.
+
+        Every key root is agreed on by itself: a node that is a block behind lacks the newest, and one that lies can
+        add none and take none away.
+        """
+        told = {operator: sheet.conduct for operator, sheet in self._sheets(now_ms) if sheet.conduct is not None}
+        needed = min(AGREEING, len({operator for operator, _ in self._sheets(now_ms)}))
+        terms = _agreed((replace(each, roots=()) for each in told.values()), needed)
+        if terms is None:
+            return None
+        roots = Counter(root for each in told.values() if replace(each, roots=()) == terms for root in set(each.roots))
+        return replace(terms, roots=tuple(sorted((r for r, n in roots.items() if n >= needed), key=_by_issuer)))
+
     def _vouching(self, record: OpenedRecord, now_ms: int) -> tuple[Vouching, bool]:
         """Who vouches, and whether more operators say that the listing must not travel than that it may."""
         agree, asked, against = set(), set(), set()
@@ -198,6 +213,16 @@ class Collection:
         fresh = self._fresh(now_ms)
         chain = self.chain_id if self.chain_id is not None else _most_followed(fresh)
         return [(operator, sheet) for operator, sheet in fresh if sheet.chain.chain_id == chain]
+
+
+def _agreed(said: Iterable[Conduct], needed: int) -> Conduct | None:
+    """What enough say the same."""
+    counted = Counter(said).most_common(1)
+    return counted[0][0] if counted and counted[0][1] >= max(needed, 1) else None
+
+
+def _by_issuer(root: KeyRoot) -> tuple[bytes, int, bytes]:
+    return root.issuer, root.epoch, root.root
 
 
 def _may_speak(record: OpenedRecord, sheets: list[tuple[str, StandingSheet]], now_ms: int) -> bool:

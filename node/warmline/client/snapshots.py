@@ -154,7 +154,8 @@ def merged(sheets: Iterable[StandingSheet | None]) -> StandingSheet | None:
         raise MalformedError("standing sheets of different chains from one holder")
     oldest = min((sheet.chain for sheet in known), key=lambda chain: chain.time_s)
     wallets = {wallet: standing for sheet in known for wallet, standing in sheet.wallets.items()}
-    return StandingSheet(oldest, wallets)
+    conduct = next((sheet.conduct for sheet in known if sheet.conduct is not None), None)
+    return StandingSheet(oldest, wallets, conduct)
 
 
 def _opened(data: bytes) -> OpenedRecord | None:

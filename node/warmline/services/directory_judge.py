@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from warmline.env import Clock
 from warmline_protocol.errors import MalformedError, RefusedError, RemoteError
 from warmline_protocol.records.admission import Admission, AdmissionLimits, admit, reason_of
+from warmline_protocol.records.conduct import Conduct, ConductSource
 from warmline_protocol.records.envelope import OpenedRecord, open_record
 from warmline_protocol.records.merge import stamp_of
 from warmline_protocol.records.messages import dht_key
@@ -51,6 +53,15 @@ class RecordJudge:
 
     def standing_of(self, wallet: bytes | None) -> Standing | None:
         return self.standing.of(wallet) if self.standing and wallet else None
+
+    def conduct(self) -> Conduct | None:
+        """Feedback for a standing sheet: of the key roots, those that sessions of now and of the next epoch need."""
+        source, head = self.standing, self.head()
+        found = source.conduct() if isinstance(source, ConductSource) else None
+        if found is None or head is None:
+            return None
+        now = (head.time_s - found.genesis_s) // found.length_s + 1
+        return replace(found, roots=tuple(one for one in found.roots if now <= one.epoch <= now + 1))
 
     def admit(self, record: OpenedRecord, held: int = 0) -> Admission:
         """Judge an opened record; ``held`` as in :func:`warmline_protocol.records.admission.admit`."""

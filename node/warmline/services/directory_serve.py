@@ -98,7 +98,7 @@ class Snapshots:
         self._newest = [
             self._newest[shard]
             if same and contents[shard] == self._contents[shard]
-            else build_snapshot(rows, self._sheet(rows, head), now, self._key, shard=shard, shards=len(split))
+            else build_snapshot(rows, self._sheet(rows, head, shard), now, self._key, shard=shard, shards=len(split))
             for shard, rows in enumerate(split)
         ]
         self._contents = contents
@@ -117,12 +117,14 @@ class Snapshots:
             whole.update(row.summary)  # it holds the print of the record
         return whole.digest()
 
-    def _sheet(self, rows: Sequence[Row], head: ChainHead | None) -> bytes:
+    def _sheet(self, rows: Sequence[Row], head: ChainHead | None, shard: int) -> bytes:
         if head is None:
             return b""
         wallets = sorted({row.wallet for row in rows if row.wallet})
         known = [self._shelf.judge.standing_of(wallet) for wallet in wallets]
-        return sign_standing(head, [standing for standing in known if standing], self._key)
+        # Everybody fetches every shard, so what concerns all is in the first one.
+        conduct = self._shelf.judge.conduct() if shard == 0 else None
+        return sign_standing(head, [standing for standing in known if standing], self._key, conduct)
 
 
 def some_nodes(shelf: Shelf, wanted: NodesWanted, rng: Rng) -> Nodes:

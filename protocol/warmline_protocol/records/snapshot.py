@@ -25,6 +25,7 @@ from warmline_protocol.codec import FrameReader, decode, encode, frame, uvarint
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.records.card import Card
+from warmline_protocol.records.conduct import Conduct, KeyRoot
 from warmline_protocol.records.delegation import Wallet
 from warmline_protocol.records.desk import Desk
 from warmline_protocol.records.envelope import CARD, DESK, LISTING, TOMBSTONE, OpenedRecord
@@ -240,14 +241,37 @@ class StandingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ConductRow:
+    """When epochs are and who collects. ``collectors``: addresses, one after another."""
+
+    contract: Wallet
+    genesis_s: U53
+    length_s: Annotated[int, Range(1, 2**53 - 1)]
+    collectors: Annotated[bytes, Size(0, 64 * 20)]
+    threshold: Annotated[int, Range(0, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRootRow:
+    issuer: Wallet
+    epoch: U53
+    count: U53
+    root: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
 class SheetHead:
-    """Which block the sheet was read at, and the SHA-256 of its rows."""
+    """Which block the sheet was read at, and the SHA-256 of its rows.
+
+    ``keys``, where there is feedback: so many rows at the end are key roots, and the one before them is the conduct's.
+    """
 
     chain_id: U53
     number: U53
     hash: Bytes32
     time_s: U53
     rows: Bytes32
+    keys: Annotated[int, Range(0, limits.KEY_ROOTS_MAX)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +286,7 @@ class StandingSheet:
 
     chain: ChainHead
     wallets: dict[bytes, Standing]
+    conduct: Conduct | None = None
 
     def head(self) -> ChainHead | None:
         return self.chain
@@ -270,12 +295,21 @@ class StandingSheet:
         return self.wallets.get(wallet)
 
 
-def sign_standing(head: ChainHead, standings: Iterable[Standing], key: SigningKey) -> bytes:
-    """The sheet of these supporters, signed with the node's key."""
-    rows = b"".join(
-        frame(encode(pack(_standing_row(s, head.time_s)))) for s in sorted(standings, key=lambda each: each.wallet)
-    )
-    packed = encode(pack(SheetHead(head.chain_id, head.number, head.hash, head.time_s, hashlib.sha256(rows).digest())))
+def sign_standing(
+    head: ChainHead, standings: Iterable[Standing], key: SigningKey, conduct: Conduct | None = None
+) -> bytes:
+    """The sheet of these supporters, and of feedback where it is given, signed with the node's key."""
+    parts: list[object] = [_standing_row(s, head.time_s) for s in sorted(standings, key=lambda each: each.wallet)]
+    keys = None
+    if conduct is not None:
+        roots = conduct.roots[-limits.KEY_ROOTS_MAX :]
+        collectors = b"".join(conduct.collectors)
+        parts.append(ConductRow(conduct.contract, conduct.genesis_s, conduct.length_s, collectors, conduct.threshold))
+        parts += [KeyRootRow(one.issuer, one.epoch, one.count, one.root) for one in roots]
+        keys = len(roots)
+    rows = b"".join(frame(encode(pack(part))) for part in parts)
+    digest = hashlib.sha256(rows).digest()
+    packed = encode(pack(SheetHead(head.chain_id, head.number, head.hash, head.time_s, digest, keys)))
     return frame(encode(pack(SignedHead(packed, key.sign("standing", packed))))) + rows
 
 
@@ -283,16 +317,37 @@ def read_standing(data: bytes, node_key: bytes) -> StandingSheet | None:
     """The sheet that ``node_key`` signed; None for a node without a chain; RemoteError for anything unsound."""
     if not data:
         return None
-    parts = list(_frames(data, 4096))
-    signed = unpack(SignedHead, _map(parts[0]))
+    first, *parts = list(_frames(data, 4096))
+    signed = unpack(SignedHead, _map(first))
     verify(node_key, "standing", signed.head, signed.sig)
     head = unpack(SheetHead, _map(signed.head))
-    rows = data[len(frame(parts[0])) :]
+    rows = data[len(frame(first)) :]
     if hashlib.sha256(rows).digest() != head.rows:
         raise MalformedError("a standing sheet whose rows are not those that were signed")
-    standings = [_standing(unpack(StandingRow, _map(part))) for part in parts[1:]]
+    conduct = None
+    if head.keys is not None:
+        if len(parts) <= head.keys:
+            raise MalformedError("a standing sheet with fewer rows than it says")
+        parts, kept = parts[: -head.keys - 1], parts[-head.keys - 1 :]
+        conduct = _conduct(kept[0], kept[1:])
+    standings = [_standing(unpack(StandingRow, _map(part))) for part in parts]
     chain = ChainHead(head.chain_id, head.number, head.hash, head.time_s)
-    return StandingSheet(chain, {standing.wallet: standing for standing in standings})
+    return StandingSheet(chain, {standing.wallet: standing for standing in standings}, conduct)
+
+
+def _conduct(first: bytes, roots: Sequence[bytes]) -> Conduct:
+    row = unpack(ConductRow, _map(first))
+    if len(row.collectors) % 20:
+        raise MalformedError("collectors that are no addresses")
+    keys = [unpack(KeyRootRow, _map(part)) for part in roots]
+    return Conduct(
+        row.contract,
+        row.genesis_s,
+        row.length_s,
+        tuple(row.collectors[at : at + 20] for at in range(0, len(row.collectors), 20)),
+        row.threshold,
+        tuple(KeyRoot(each.issuer, each.epoch, each.count, each.root) for each in keys),
+    )
 
 
 def _standing_row(standing: Standing, at_s: int) -> StandingRow:

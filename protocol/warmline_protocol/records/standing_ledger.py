@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from warmline_protocol.records.conduct import CollectorsSet, ConductFacts, VouchersGranted
 from warmline_protocol.records.standing import Credential, Standing
 
 
@@ -160,6 +161,8 @@ Event = (
     | ExitClaimed
     | Slashed
     | SuspensionChanged
+    | VouchersGranted
+    | CollectorsSet
 )
 
 # An admission can be bad news too: of an issuer past its sunset, it says that all of the earlier term is over.
@@ -223,13 +226,16 @@ class Ledger:
     def __init__(self) -> None:
         self._wallets: dict[bytes, _Wallet] = {}
         self._issuers = _Issuers()
+        self.conduct = ConductFacts()
 
     def __len__(self) -> int:
         return len(self._wallets)
 
     def apply(self, event: Event) -> None:
         wallet = subject_of(event)
-        if wallet is None:
+        if isinstance(event, VouchersGranted | CollectorsSet):
+            self.conduct.apply(event)
+        elif wallet is None:
             _fold_issuer(self._issuers, event)
         else:
             _fold(self._wallets.setdefault(wallet, _Wallet()), event, self._issuers)
@@ -287,7 +293,7 @@ def subject_of(event: Event) -> bytes | None:
     match event:
         case IssuerAdmitted() | IssuerRemoved() | IssuerSunset() | IssuerSuspended():
             return None
-        case TypeRegistered() | IssuerRecognised() | RecognitionWithdrawn():
+        case TypeRegistered() | IssuerRecognised() | RecognitionWithdrawn() | VouchersGranted() | CollectorsSet():
             return None
         case CredentialIssued() | CredentialRevoked() | CredentialRenounced():
             return event.holder
