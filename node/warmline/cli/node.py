@@ -164,6 +164,38 @@ def mesh(data: Path, as_json: bool) -> None:
     click.echo(mesh_text(answer))
 
 
+@command.command(
+    help="Write the node to one file: its key, its settings, its records and queues, and nothing that people wrote. "
+    "It may run meanwhile. Whoever has the file can pose as this node."
+)
+@data_option
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+def backup(data: Path, target: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from warmline.daemon.backup import back_up
+    from warmline.env import SystemClock
+
+    done = back_up(data, target, now_ms=SystemClock().utc_ms())
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(f"wrote {target}: node {done.peer_id}, {done.queues} queues and {done.records} records, without cells")
+    click.echo("  it was restored once to see that it works. Keep it as safe as the node's key")
+
+
+@command.command(help="Make the node of a backup in an empty directory. Do not run it and the old one at once.")
+@data_option
+@click.argument("source", type=click.Path(path_type=Path, dir_okay=False))
+def restore(data: Path, source: Path) -> None:
+    from warmline.daemon.backup import restore as restored
+
+    restored(source, data)
+    click.echo(f"restored the node of {source} in {data}")
+    click.echo(f"  run it with: warmline node run --data {data}")
+
+
 @command.command(help="Look for what keeps the node from working, and name the fix. Exit 1 when something is broken.")
 @data_option
 @json_option

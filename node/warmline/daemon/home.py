@@ -2,7 +2,7 @@
 
 key          32 random bytes, readable by the operator only: the node's identity
 config.toml  see warmline.daemon.config
-node.db      queues, records, checkpoints
+node.db      queues, records, checkpoints; node.db.mark beside it tells an older copy, and holds room for a full disk
 control.sock answers `warmline node status|mesh|doctor` while the node runs
 """
 

@@ -284,6 +284,16 @@ class Book:
         return Appended(receipt, told)
 
 
+def forget_cells(conn: apsw.Connection) -> None:
+    """Take every cell out of a copy of the store, as if their readers had them all."""
+    with conn:
+        conn.execute("DELETE FROM queue_cells")
+        conn.execute("UPDATE queues SET base = head, base_chain = chain, due_ms = until_ms")
+        conn.execute(
+            "DELETE FROM queue_epochs WHERE last <= (SELECT base FROM queues WHERE queues.no = queue_epochs.no)"
+        )
+
+
 def _terms(log: Log) -> tuple[object, ...]:
     return (log.queue, log.kind, log.owner, log.cap, log.cell_ttl_ms, log.life_ms, log.release_ms)
 
