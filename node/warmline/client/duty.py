@@ -21,9 +21,11 @@ from warmline.client.programme import Programme
 from warmline.client.rooms import HostedRoom, host_room
 from warmline.client.rota_files import RotaFiles
 from warmline.client.rota_watch import RotaWatch
-from warmline.client.session import Conversation, Persona
+from warmline.client.session import Client, Conversation, Persona, Session
 from warmline.client.session_doors import ContactKey, DoorKeeper, Knocking, OwnDoor, keep_doors
+from warmline.client.session_keep import KIND
 from warmline.client.succession import Heir, heirs, watch_inheritance
+from warmline.client.vault import FileVault, open_vault
 from warmline_protocol.errors import ConfigError, UnreachableError, UsageError, WarmlineError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.listing import ROOM, Listing
@@ -35,6 +37,7 @@ log = logging.getLogger("warmline.client")
 RENEW_EVERY = 6 * 3600.0
 """Seconds between renewals of the published groups, which live 48 h."""
 RETRY = 300.0
+KEPT_FILE = "kept.db"
 GOODBYE_WITHIN = 10.0
 """Seconds that closing the rooms may take."""
 INTRODUCED_MS = 2 * 3_600_000
@@ -102,6 +105,14 @@ class Duty:
     async def who_is(self, key: bytes) -> str:
         """What the directory says of the supporter with this key."""
         return await who_is(self._line, key)
+
+    async def take_up(self) -> list[Session]:
+        """Go on with the conversations that were cut off when this program last ended without a goodbye."""
+        vault = self.keeper.vault
+        if vault is None:
+            return []
+        kept = await self._line.client.run_blocking(partial(vault.ids, KIND))
+        return [await self.keeper.take_up(each) for each in kept]
 
     def title_of(self, listing: bytes) -> str:
         """The title of the group that a knock is for; empty for one to one."""
@@ -197,12 +208,12 @@ class Duty:
 
 @asynccontextmanager
 async def open_duty(
-    line: Line, folder: Path, passphrase: str, *, seats: int, rules: DoorRules | None = None
+    line: Line, folder: Path, passphrase: str, *, seats: int, rules: DoorRules | None = None, keep: bool = False
 ) -> AsyncIterator[Duty]:
     """Keep the doors on the card for the length of the block.
 
     ``rules`` say whom they let through; where they leave it open, it is whom the card invites. ``seats`` counts where
-    there are no rules.
+    there are no rules. With ``keep``, conversations lie encrypted on the disk until they end (``Duty.take_up``).
 
     Raises ConfigError without a card, PassphraseError for the wrong passphrase, UnreachableError when no door's node
     can be reached.
@@ -221,9 +232,12 @@ async def open_duty(
     rules = rules or DoorRules("", seats)
     rules = rules if rules.who else replace(rules, who=who_by(card))
     gate = DoorGate(rules, client.clock, await client.run_blocking(people.load))
-    async with keep_doors(
-        client, doors, partial(_contact_keys, identity), key=identity.key, me=me, gate=gate
-    ) as keeper:
+    async with (
+        _kept_at(folder, passphrase, client, keep) as vault,
+        keep_doors(
+            client, doors, partial(_contact_keys, identity), key=identity.key, me=me, gate=gate, vault=vault
+        ) as keeper,
+    ):
         listings = await client.run_blocking(partial(programme.listings, card.doors[0]))
         gate.own_room = listings.__contains__
         await _doors_open(keeper, len(doors))
@@ -239,6 +253,21 @@ async def open_duty(
             await duty.close_rooms()
             nursery.cancel_scope.cancel()
     await client.run_blocking(partial(people.save, gate.book))
+
+
+@asynccontextmanager
+async def _kept_at(folder: Path, passphrase: str, client: Client, keep: bool) -> AsyncIterator[FileVault | None]:
+    """The vault under the device's passphrase, or nothing. One duty at a time owns it."""
+    if not keep:
+        yield None
+        return
+    opening = open_vault(folder / KEPT_FILE, rng=client.rng, clock=client.clock, passphrase=lambda: passphrase)
+    vault = await client.run_blocking(opening.__enter__)
+    try:
+        yield vault
+    finally:
+        with trio.CancelScope(shield=True):
+            await client.run_blocking(partial(opening.__exit__, None, None, None))
 
 
 def who_by(card: Card) -> str:

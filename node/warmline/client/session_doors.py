@@ -247,6 +247,7 @@ class DoorKeeper:
                 f"{self.gate.rules.at_once} sessions are open already", hint="End one, or answer this one `busy`."
             )
         session: Session = await self._nursery.start(self._run_session)
+        session.attempt = knock.attempt
         try:
             await self._begin(session, knock.hello)
         except BaseException as error:  # whatever it was, cancellation too: its lanes end with it
@@ -258,6 +259,20 @@ class DoorKeeper:
         self.gate.began()
         self._nursery.start_soon(self._notice_end, session, knock.attempt)
         self.settled(knock)
+        return session
+
+    async def take_up(self, kept: bytes) -> Session:
+        """Go on with a session that the vault kept when this program ended without a goodbye."""
+        if self.vault is None:
+            raise UsageError("nothing is kept here")
+        session: Session = await self._nursery.start(self._run_session)
+        try:
+            await session.take_up(Keep(self.client, self.vault, kept), self._key)
+        except BaseException:
+            session._over.set()
+            raise
+        self._let_in[session.attempt] = session
+        self._nursery.start_soon(self._notice_end, session, session.attempt)
         return session
 
     async def _notice_end(self, session: Session, attempt: bytes) -> None:
