@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     default=None,
     help="Show that somebody knocks, and name and words only on /show. Without --json this is how it is.",
 )
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep conversations on this device, encrypted, until they end: a crash then cuts none off.",
+)
 @click.option("--second-queue-after", type=float, hidden=True, help="Seconds before the second queue is offered.")
 @click.option("--heartbeat-every", type=float, hidden=True, help="Seconds between a room's signs of life.")
 @click.option("--log-away-after", type=float, hidden=True, help="Seconds of a log node's silence before a room moves.")
@@ -43,6 +48,7 @@ def duty(
     per_day: int,
     rest: int,
     unread: bool | None,
+    keep: bool,
     second_queue_after: float | None,
     heartbeat_every: float | None,
     log_away_after: float | None,
@@ -65,7 +71,7 @@ def duty(
     import trio
 
     hidden = not as_json if unread is None else unread
-    trio.run(_duty, folder, passphrase, known, rules, hidden, as_json, pace)
+    trio.run(_duty, folder, passphrase, known, rules, hidden, keep, as_json, pace)
 
 
 async def _duty(
@@ -74,6 +80,7 @@ async def _duty(
     entries: tuple[str, ...],
     rules: DoorRules,
     hidden: bool,
+    keep: bool,
     as_json: bool,
     pace: dict[str, float],
 ) -> None:
@@ -98,7 +105,7 @@ async def _duty(
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal, supporter=True, many=True)
         face.note("Opening your doors …", "2")
         async with (
-            open_duty(line, folder, passphrase, seats=rules.at_once, rules=rules) as duty,
+            open_duty(line, folder, passphrase, seats=rules.at_once, rules=rules, keep=keep) as duty,
             trio.open_nursery() as nursery,
         ):
             door = AtDoor(duty, face, hidden=hidden)
@@ -115,6 +122,9 @@ async def _duty(
             nursery.start_soon(door.listen_sent)
             nursery.start_soon(_tell_due, duty, face)
             _greet(duty, face)
+            for session in await duty.take_up():
+                place = board.add(session, session.peer_name or "somebody")
+                face.note(f"Going on with {place.name}.", "1", event="resumed", name=place.name, place=place.number)
             await board.serve()
             face.note("Saying goodbye …", "2")
             nursery.cancel_scope.cancel()
