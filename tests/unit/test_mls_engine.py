@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from warmline.client.engine_mlsrs import MlsRsProvider
 from warmline.env import SeededRng
 from warmline_protocol.errors import MalformedError, OversizeError, UsageError
 from warmline_protocol.session.mls import Group
-from warmline_protocol.session.mlswire import Member, is_application, member_of_key_package, members_of_tree
+from warmline_protocol.session.mlswire import (
+    Member,
+    is_application,
+    lifetime_of_key_package,
+    member_of_key_package,
+    members_of_tree,
+)
 
 LABEL = b"warmline/1/test"
 
@@ -180,3 +188,26 @@ def test_a_candidate_has_a_name_of_its_own(provider: MlsRsProvider) -> None:
     assert isinstance(one.key_package, bytes)
     ids = {member_of_key_package(each.key_package).id for each in (one, two)}
     assert len(ids) == 2 and all(len(each) == 16 for each in ids)
+
+
+def test_a_key_package_is_good_from_the_second_of_its_making(provider: MlsRsProvider) -> None:
+    before = int(time.time())
+    start, end = lifetime_of_key_package(provider.candidate().key_package)
+    assert before <= start <= int(time.time()) and 300 * 86_400 < end - start < 400 * 86_400
+    with pytest.raises(MalformedError):
+        lifetime_of_key_package(b"\0\1\0\5")
+
+
+def test_a_message_that_fails_to_open_costs_nothing(provider: MlsRsProvider) -> None:
+    """A member who forges in another one's name would spend the key of that one's next message."""
+    host, (guest,) = host_and(provider, 1)
+    said = host.seal(b"meant")
+    guest.snapshot()
+    for at in (-1, -30):
+        bent = bytearray(said)
+        bent[at] ^= 1
+        with pytest.raises(MalformedError):
+            guest.open(bytes(bent))
+    with pytest.raises(MalformedError, match="behind"):
+        guest.open(said + b"\0")
+    assert guest.open(said).data == b"meant"

@@ -61,6 +61,10 @@ class _Reader:
 
 
 def _leaf(reader: _Reader) -> Member:
+    return _leaf_and_life(reader)[0]
+
+
+def _leaf_and_life(reader: _Reader) -> tuple[Member, tuple[int, int] | None]:
     reader.vector()  # encryption key
     key = reader.vector()
     if reader.number(2) != _BASIC:
@@ -68,9 +72,9 @@ def _leaf(reader: _Reader) -> Member:
     identity = reader.vector()
     for _ in range(5):  # capabilities
         reader.vector()
-    source = reader.number(1)
+    source, life = reader.number(1), None
     if source == _FROM_KEY_PACKAGE:
-        reader.take(16)
+        life = (reader.number(8), reader.number(8))
     elif source == _FROM_COMMIT:
         reader.vector()
     elif source != _FROM_UPDATE:
@@ -79,11 +83,24 @@ def _leaf(reader: _Reader) -> Member:
     reader.vector()  # signature
     if len(identity) != IDENTITY_SIZE or len(key) != 32:
         raise MalformedError("an MLS leaf whose credential or key has the wrong size")
-    return Member(identity, key)
+    return Member(identity, key), life
 
 
 def member_of_key_package(message: bytes) -> Member:
     """Whom an MLSMessage with a key package would add; :class:`MalformedError` unless suite and shape are ours."""
+    return _read_key_package(message)[0]
+
+
+def lifetime_of_key_package(message: bytes) -> tuple[int, int]:
+    """Seconds UTC from and until which engines accept the key package. It begins when it was made, by its maker's clock:
+    whoever adds it with a clock that is behind has to wait."""
+    life = _read_key_package(message)[1]
+    if life is None:
+        raise MalformedError("a key package whose leaf has no lifetime")
+    return life
+
+
+def _read_key_package(message: bytes) -> tuple[Member, tuple[int, int] | None]:
     if len(message) > limits.KEY_PACKAGE_MAX:
         raise OversizeError(f"a key package of {len(message)} bytes; at most {limits.KEY_PACKAGE_MAX} are allowed")
     reader = _Reader(message)
@@ -92,12 +109,12 @@ def member_of_key_package(message: bytes) -> Member:
     if reader.number(2) != _MLS_10 or reader.number(2) != SUITE:
         raise MalformedError("a key package of another suite than 0x0001")
     reader.vector()  # init key
-    member = _leaf(reader)
+    found = _leaf_and_life(reader)
     reader.vector()  # extensions
     reader.vector()  # signature
     if not reader.done():
         raise MalformedError("bytes after a key package")
-    return member
+    return found
 
 
 def check_key_packages(messages: Sequence[bytes], roster: Sequence[Member]) -> tuple[Member, ...]:
