@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.commands import Network, Program, a_network, run
+from support.commands import PASSPHRASE, Network, Program, a_network, run
 
 KEEPING = "four quiet winter rivers"
 
@@ -287,3 +287,30 @@ def test_nothing_is_written_for_people_who_keep_nothing(network: Network, marta:
     assert seeker.process.wait(30) == 0
     assert not [each for each in home.rglob("*") if each.is_file()]
     duty.hang_up()
+
+
+def test_a_supporters_machine_dies_and_the_conversation_goes_on(network: Network, marta: Path, tmp_path: Path) -> None:
+    duty = network.duty(marta, "--keep")
+    seeker = talk(network, tmp_path / "river", "--with", "Marta", "--name", "River")
+    meet(duty, seeker)
+    say(seeker, duty, "before")
+    say(duty, seeker, "still here")
+    duty.process.kill()
+    duty.process.wait(10)
+    seeker.do(do="say", text="are you there")
+    seeker.wait("message_state", state="held")
+    second = network.duty(marta, "--keep")
+    assert second.wait("resumed")["name"] == "River"
+    second.wait("text_received", text="are you there")
+    say(second, seeker, "back, sorry")
+    busy = run("supporter", "duty", "--keep", "--json", "--data", str(marta), *network.entry, passphrase=PASSPHRASE)
+    assert busy.returncode == 1
+    assert f"process {second.process.pid}" in busy.stderr
+    second.do(do="leave")
+    seeker.wait("closed", why="peer left")
+    second.hang_up()
+    third = network.duty(marta, "--keep")
+    third.do(do="nothing")
+    assert "nothing" in third.wait_error()["error"]
+    assert not any('"resumed"' in line for line in third.heard)
+    third.hang_up()
