@@ -92,8 +92,10 @@ def member_of_key_package(message: bytes) -> Member:
 
 
 def lifetime_of_key_package(message: bytes) -> tuple[int, int]:
-    """Seconds UTC from and until which engines accept the key package. It begins when it was made, by its maker's clock:
-    whoever adds it with a clock that is behind has to wait."""
+    """Seconds UTC from and until which engines accept the key package.
+
+    It begins when it was made, by its maker's clock: whoever adds it with a clock that is behind has to wait.
+    """
     life = _read_key_package(message)[1]
     if life is None:
         raise MalformedError("a key package whose leaf has no lifetime")
