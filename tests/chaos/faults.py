@@ -68,6 +68,13 @@ class Weather:
         await self.fleet.stop_node(node)
         await self._come_back(node, fault.seconds)
 
+    async def _restore(self, fault: Fault) -> None:
+        """A node is stopped and an older copy of its store put in its place; the first time the copy is made."""
+        node = self._node(fault)
+        await self.fleet.stop_node(node)
+        await trio.to_thread.run_sync(node.copy_or_restore)
+        await self._come_back(node, fault.seconds)
+
     async def _come_back(self, node: NodeSeat, seconds: float) -> None:
         await trio.sleep(seconds)
         node.wanted = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -86,7 +87,11 @@ class NodeSeat:
 
     @property
     def addr(self) -> str:
-        return f"/ip4/127.0.0.1/tcp/{self.public_port}/p2p/{self.peer_id}"
+        return self.addr_at(self.public_port)
+
+    def addr_at(self, port: int) -> str:
+        """Its address by another port of the network."""
+        return f"/ip4/127.0.0.1/tcp/{port}/p2p/{self.peer_id}"
 
     @property
     def up(self) -> bool:
@@ -113,6 +118,25 @@ class NodeSeat:
     def empty(self) -> None:
         self.ballast.unlink(missing_ok=True)
 
+    def copy_or_restore(self) -> None:
+        """Put the store as it was at the last call in the place of the present one, and keep the latter's copy."""
+        files = [self.home.store_file.with_name(self.home.store_file.name + end) for end in ("", "-wal")]
+        kept = self.home.folder.parent / f"{self.name}.copy"
+        before, now = kept / "before", kept / "now"
+        now.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if file.exists():
+                shutil.copyfile(file, now / file.name)
+        if before.exists():
+            for file in self.home.folder.glob(f"{self.home.store_file.name}-*"):
+                file.unlink()
+            for file in before.iterdir():
+                file.chmod(0o600)
+                shutil.copyfile(file, self.home.folder / "copied")
+                (self.home.folder / "copied").replace(self.home.folder / file.name)
+            shutil.rmtree(before)
+        now.rename(before)
+
     def limit(self, size: int) -> None:
         """From now on no file of the process may grow beyond ``size``; -1: as it was."""
         if self.running is not None:
@@ -135,11 +159,6 @@ class PersonSeat:
     def alive(self) -> bool:
         return self.running is not None and self.running.alive
 
-    @property
-    def pid(self) -> int:
-        assert self.running is not None
-        return self.running.pid
-
 
 class Fleet:
     """Obtained from :func:`open_fleet`."""
@@ -154,6 +173,7 @@ class Fleet:
         self.heard = trio.Event()
         self.counts: dict[str, dict[str, int]] = {}
         self.finished: set[str] = set()
+        self._ports: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[str, str, bool], dict[str, Any]] = {}
         self._nursery = nursery
 
@@ -197,7 +217,6 @@ class Fleet:
 
     async def tell_pids(self) -> None:
         pids = {node.name: node.running.pid for node in self.nodes if node.running is not None and node.up}
-        pids |= {person.name: person.pid for person in self.people if person.alive}
         assert self.network is not None
         await self.network.tell({"pids": pids})
 
@@ -205,24 +224,25 @@ class Fleet:
 
     async def open_network(self, count: int) -> None:
         """The network, and a place for each node in it."""
-        self.network = await self.start("network", str(HERE / "network.py"))
+        self.network = await self.start("network", str(HERE / "network.py"), listen=self._hear_network)
         for number in range(count):
             folder = self.folder / f"node{number}"
             folder.mkdir()
             node = NodeSeat(number, Home(folder), _free_port(), small_disk=_mount(folder))
             self.nodes.append(node)
-            await self.network.tell({"node": node.name, "listen": 0, "to": node.port})
-        told: dict[str, int] = {}
+            node.public_port = await self.port(node)
 
-        def all_there() -> bool:
-            assert self.network is not None
-            told.update({fact["node"]: fact["port"] for fact in map(json.loads, self.network.lines)})
-            return len(told) == count
-
+    async def port(self, node: NodeSeat, source: str = "") -> int:
+        """A port of the network by which ``source``, or anybody, reaches this node."""
+        assert self.network is not None
+        await self.network.tell({"node": node.name, "source": source, "to": node.port})
         with trio.fail_after(READY):
-            await self.until(all_there)
-        for node in self.nodes:
-            node.public_port = told[node.name]
+            await self.until(lambda: (node.name, source) in self._ports)
+        return self._ports[node.name, source]
+
+    def _hear_network(self, running: Running, line: bytes) -> None:
+        told = json.loads(line)
+        self._ports[told["node"], told["source"]] = told["port"]
 
     def furnish(self) -> None:
         """Keys and configurations; each node is told of one neighbour."""
@@ -297,7 +317,6 @@ class Fleet:
         seat.wanted = True
         for fact in list(self._told.values()):
             await seat.running.tell(fact)
-        await self.tell_pids()
 
     async def kill_person(self, seat: PersonSeat) -> None:
         seat.wanted = False

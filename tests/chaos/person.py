@@ -68,7 +68,7 @@ SETTINGS = SessionSettings(
 """As shipped but for shorter times: the second queue after 4 s instead of 60, a silent node replaced after 8 s."""
 ENTER = 90.0
 """Seconds to get into a session before it is tried afresh."""
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds without anything happening in a session after which a person leaves it: a hang, unless it was told why."""
 NO_QUEUE = "the other side has no queue at this moment"
 PATIENCE_NO_QUEUE = 10.0
@@ -471,7 +471,7 @@ async def at_doors(person: Person, house: str) -> None:
     contact = ContactKey(person.contact_key(house), person.clock.utc_ms() + FAR_MS)
     me = Persona("Ada", b"a" * 16)
     key = person.supporter_key(house)
-    while True:
+    while not person.finishing:
         try:
             async with keep_doors(
                 client, person.doors(house), lambda: [contact], key=key, me=me, max_sessions=64, vault=person.vault

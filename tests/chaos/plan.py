@@ -110,8 +110,11 @@ KINDS = {
     "clock": 4,
     "expire": 1,
     "die": 3,
+    "restore": 2,
 }
 """Kinds of faults and how often each comes."""
+LONG_FROM = 2000
+"""Messages of a run that has room for faults of more than a minute."""
 NODE_CLOCKS = (-25 * HOUR, -2 * HOUR, -3 * MINUTE, 3 * MINUTE, 2 * HOUR, 25 * HOUR, 49 * HOUR)
 
 
@@ -119,17 +122,21 @@ def faults_of(seed: int, messages: int, nodes: int, people: int, kinds: dict[str
     """The schedule. ``expire``: one person's clock goes on by a day and an hour, so that open messages expire."""
     draw = Random(f"{seed} faults")
     every = PER_FAULT if messages <= 4000 else max(PER_FAULT, messages // 600)
-    found, at = [], every
+    found, at, long = [], every, messages > LONG_FROM
     while kinds and at < messages - every // 2:
         kind = draw.choices(list(kinds), weights=list(kinds.values()))[0]
-        found.append(_fault(draw, len(found) + 1, at + draw.randrange(-every // 3, every // 3), kind, nodes, people))
+        found.append(
+            _fault(draw, len(found) + 1, at + draw.randrange(-every // 3, every // 3), kind, nodes, people, long=long)
+        )
         at += every
     return found
 
 
-def _fault(draw: Random, number: int, at: int, kind: str, nodes: int, people: int) -> Fault:
+def _fault(draw: Random, number: int, at: int, kind: str, nodes: int, people: int, *, long: bool) -> Fault:
     node, spare = draw.randrange(nodes), ()
     seconds = draw.choice((1.0, 3.0, 6.0, 12.0)) * draw.uniform(0.5, 1.5)
+    if long and draw.random() < 0.05:
+        seconds = draw.uniform(45.0, 90.0)  # longer than any heartbeat
     if kind in ("cut", "hold"):
         # Two sides of the network, and on which of them each person is.
         others = draw.sample([each for each in range(nodes) if each != node], draw.randrange(3))

@@ -98,7 +98,6 @@ class Run:
         for group in range(GROUPS):
             for role in ROLES:
                 await self._start_person(fleet, f"{role}{group}", role, group, draw)
-        await fleet.tell_pids()
 
     async def _start_person(self, fleet: Fleet, name: str, role: str, group: int, draw: random.Random) -> None:
         folder = self.options.folder / name
@@ -111,7 +110,7 @@ class Run:
             "seed": self.options.seed,
             "messages": self.options.messages,
             "folder": str(folder),
-            "entries": [node.addr for node in draw.sample(fleet.nodes, ENTRIES)],
+            "entries": [node.addr_at(await fleet.port(node, name)) for node in draw.sample(fleet.nodes, ENTRIES)],
             "nodes": [
                 {"peer_id": node.peer_id, "addr": node.addr, "operator": f"operator {node.number}"}
                 for node in fleet.nodes
