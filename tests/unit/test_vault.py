@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from support.queues import HandClock
 from warmline.client import vault as vaults
-from warmline.client.vault import FileVault, MemoryVault, Vault, open_vault
+from warmline.client.vault import FileVault, Kept, MemoryVault, Vault, erase, needs_passphrase, open_vault
 from warmline.env import SeededRng
 from warmline.store.errors import StoreLockedError
 from warmline_protocol.errors import ConfigError, PassphraseError, StoreError, UsageError
@@ -113,6 +114,59 @@ def test_destroying_it(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} <= {"v.db.lock"}
 
 
+def test_all_or_none_of_several(kept: tuple[Vault, HandClock]) -> None:
+    vault, clock = kept
+    until = clock.utc_ms() + 10
+    vault.put_all(
+        [Kept("line", b"a" + bytes([n]), b"text", until) for n in range(3)] + [Kept("line", b"b", b"", until)]
+    )
+    assert len(vault.ids("line")) == 4
+    vault.delete_under("line", b"a")
+    assert vault.ids("line") == [b"b"]
+    vault.delete("line", b"")
+    assert vault.ids("line") == [b"b"]
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_panic_takes_everything_whatever_state_it_is_in(tmp_path: Path) -> None:
+    assert erase(tmp_path / "v.db").files == ()
+    with a_vault(tmp_path) as vault:
+        vault.put("session", b"1", SECRET, 2**50)
+    assert {"v.db", "v.db.key"} <= set(erase(tmp_path / "v.db").files)
+    assert left(tmp_path) == set()
+    for name in ("v.db.key", "v.db.key.new", "v.db", "v.db-wal", "v.db.lock"):  # as a crash may have left them
+        (tmp_path / name).write_bytes(b"half")
+    erase(tmp_path / "v.db")
+    assert left(tmp_path) == set()
+
+
+def test_a_panic_in_the_process_that_has_it_open(tmp_path: Path) -> None:
+    with a_vault(tmp_path) as vault:
+        vault.put("session", b"1", SECRET, 2**50)
+        assert erase(tmp_path / "v.db").ended == 0
+        assert left(tmp_path) == set()
+        with pytest.raises(StoreError, match="erased"):
+            vault.put("session", b"2", SECRET, 2**50)
+        assert left(tmp_path) == set()
+
+
+def test_a_panic_overwrites_the_key_before_it_goes(tmp_path: Path) -> None:
+    with a_vault(tmp_path) as vault:
+        vault.put("session", b"1", SECRET, 2**50)
+    os.link(tmp_path / "v.db.key", tmp_path / "copy of the blocks")
+    erase(tmp_path / "v.db")
+    assert not any((tmp_path / "copy of the blocks").read_bytes())
+
+
+def test_the_owner_is_named_to_the_second(tmp_path: Path) -> None:
+    with a_vault(tmp_path), pytest.raises(StoreLockedError, match=f"process {os.getpid()}") as told, a_vault(tmp_path):
+        pass
+    assert "talk erase" in str(told.value.hint)
+
+
 class FakeKeyring:
     """What a desktop's keyring does; none runs here."""
 
@@ -141,9 +195,24 @@ def test_the_keyring_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not (tmp_path / "v.db.key").exists()
     with by_keyring(tmp_path) as vault:
         assert vault.get("session", b"1") == SECRET
+    assert not needs_passphrase(tmp_path / "v.db")
+    before = dict(ring.kept)
     ring.kept.clear()
     with pytest.raises(ConfigError), by_keyring(tmp_path):
         pass
+    ring.kept.update(before)
+    assert erase(tmp_path / "v.db").key_in_keyring
+    assert ring.kept == {} and left(tmp_path) == set()
+
+
+def test_a_keyring_that_does_not_let_go_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = FakeKeyring()
+    monkeypatch.setattr(vaults, "_keyring", lambda: ring)
+    with by_keyring(tmp_path):
+        pass
+    monkeypatch.setattr(ring, "delete_password", lambda service, name: None)
+    with pytest.raises(StoreError, match="keyring still holds"):
+        erase(tmp_path / "v.db")
 
 
 def test_no_keyring_is_said_before_anything_is_written(tmp_path: Path) -> None:

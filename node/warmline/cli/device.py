@@ -15,7 +15,7 @@ def device_passphrase(fd: int | None, *, new: bool = False) -> str:
         from warmline.chain.wallet import passphrase_from_fd
 
         return passphrase_from_fd(fd)
-    words = "A passphrase for this device (8 characters or more)" if new else "Passphrase"
+    words = "A passphrase for this device (8 characters or more)" if new else "Passphrase of this device"
     text: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
     return text
 

@@ -265,7 +265,7 @@ def passphrase(options: Options, *, twice: bool = False) -> str:
         raise ConfigError(
             "there is no terminal to ask for the passphrase", hint="Use --passphrase-fd, for example: 3<file"
         )
-    text: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
+    text: str = click.prompt("Passphrase of your wallet", hide_input=True, confirmation_prompt=twice, err=True)
     return text
 
 

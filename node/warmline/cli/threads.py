@@ -27,7 +27,7 @@ def command() -> None:
 @keeping_options
 def list_(as_json: bool, passphrase_fd: int | None, folder: Path) -> None:
     """Show them by the names you gave them."""
-    from warmline.cli.words import clock
+    from warmline.cli.words import day
     from warmline.client.threads import threads
 
     cupboard = Cupboard(folder, passphrase_of(passphrase_fd))
@@ -40,7 +40,7 @@ def list_(as_json: bool, passphrase_fd: int | None, folder: Path) -> None:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
     for each in found:
-        click.echo(f"{each.name}  {each.supporter}, since {clock(each.since_ms)}; you are {each.my_name} there")
+        click.echo(f"{each.name}  {each.supporter}, since {day(each.since_ms)}; you are {each.my_name} there")
     if not found:
         click.echo("No thread is kept on this device. /thread NAME in a conversation begins one.")
 

@@ -156,6 +156,11 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
             return None
 
 
+def day(when_ms: int) -> str:
+    """The date of a moment, where the person is."""
+    return datetime.fromtimestamp(when_ms / 1000).strftime("%d %B %Y")
+
+
 def clock(until_ms: int) -> str:
     """The day and time of a moment, where the person is."""
     return datetime.fromtimestamp(until_ms / 1000).strftime("%a %H:%M")

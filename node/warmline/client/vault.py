@@ -197,15 +197,23 @@ def erase(path: Path) -> Erased:
     what is left, where something could not be taken away.
     """
     there = [each.name for each in _all_files(path) if each.exists()]
-    in_keyring = _forget_key(path)
+    failure: StoreError | None = None
+    in_keyring = False
+    try:
+        in_keyring = _forget_key(path)
+    except StoreError as error:  # told last: the files go all the same
+        failure = error
     ended = _end_holder(path)
-    _forget_key(path)  # whoever had it open may have been writing it
+    with suppress(StoreError):
+        _forget_key(path)  # whoever had it open may have been writing it
     _unlink(path)
     _box(path).with_name(_box(path).name + ".new").unlink(missing_ok=True)
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     left = [each.name for each in _all_files(path) if each.exists()]
     if left:
         raise StoreError(f"these files are still there: {', '.join(left)}", hint=f"Delete {path.parent} by hand.")
+    if failure is not None:
+        raise failure
     return Erased(tuple(there), in_keyring, ended)
 
 
