@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,9 +42,14 @@ class Peer:
             [program, *flags, str(INTEROP / "mls_peer.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.dropped: list[int] = []
+        self._alone = threading.RLock()
 
     def call(self, name: str, **fields: Any) -> dict[str, Any]:
-        """One call, for example ``call("engine.seal", handle=3, data="00")``."""
+        """One call, for example ``call("engine.seal", handle=3, data="00")``; from any thread, one after another."""
+        with self._alone:
+            return self._call(name, fields)
+
+    def _call(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
         if len(self.dropped) >= 64:
             gone, self.dropped = self.dropped, []
             self.call("engine.drop", handles=gone)

@@ -36,6 +36,7 @@ from warmline_protocol.errors import MalformedError, RemoteError, UsageError, Wa
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session.hello import Declined, Hello, seal_answer
 from warmline_protocol.session.messages import clean
+from warmline_protocol.session.mlswire import lifetime_of_key_package
 from warmline_protocol.session.offers import (
     AtDoor,
     Introduced,
@@ -57,6 +58,8 @@ _EXPECTED_MAX = 256
 _DECLINE_AFTER = (20.0, 90.0)
 """Seconds after which whom the door turns away is told so: about what a person takes."""
 _DECLINES_WAITING = 64
+_EARLY_WAITING = 64
+_EARLY_SPARE = 0.1
 _INTRODUCTIONS = 16
 
 
@@ -119,6 +122,7 @@ class DoorKeeper:
         self._expected: dict[bytes, int] = {}
         self._doors_moved = trio.Event()
         self._declining = 0
+        self._early = 0
         self._say, self.knocks = trio.open_memory_channel[Knocking](math.inf)
         self._tell_introduced, self.introductions = trio.open_memory_channel[Introduced](_INTRODUCTIONS)
 
@@ -195,7 +199,18 @@ class DoorKeeper:
             lane.decided(seq)  # offered at a second door, or a node that repeats itself
         else:
             self._remember(hello)
-            self._show(lane, seq, hello)
+            ahead = _ahead_s(hello, self.client.clock.utc_ms())
+            if ahead and self._early < _EARLY_WAITING:
+                self._early += 1
+                self._nursery.start_soon(self._show_later, ahead, lane, seq, hello)
+            else:
+                self._show(lane, seq, hello)
+
+    async def _show_later(self, ahead: float, lane: DoorLane, seq: int, hello: Hello) -> None:
+        """The seeker's clock is ahead, and the engine takes no key package from the future."""
+        await trio.sleep(ahead)
+        self._early -= 1
+        self._show(lane, seq, hello)
 
     def _remember(self, hello: Hello) -> None:
         self._seen[hello.attempt] = hello.key_package
@@ -367,6 +382,15 @@ class DoorKeeper:
                 await offer(self.client, [unpack_address(reply) for reply in replies], cells)
             except WarmlineError as error:
                 log.debug("an answer could not be left: %s", type(error).__name__)
+
+
+def _ahead_s(hello: Hello, now_ms: int) -> float:
+    """Seconds until the Hello's key package is good by this clock; 0 where it is, or where no waiting helps."""
+    try:
+        ahead = lifetime_of_key_package(hello.key_package)[0] * 1000 - now_ms
+    except RemoteError:
+        return 0.0
+    return ahead / 1000 + _EARLY_SPARE if 0 < ahead <= limits.CLOCK_SKEW_MS else 0.0
 
 
 def _replies(said: AtDoor) -> tuple[bytes, ...]:
