@@ -31,6 +31,8 @@ from warmline_protocol.records.messages import TOPIC
 
 ORDERS = "/warmline/test/orders/1"
 FRAME = 1 << 20
+START_SECONDS = 300.0
+"""Twenty interpreters that start side by side on two cores keep each other waiting."""
 HOSTILE = ("stale", "mute", "junk", "flood")
 """Plays old records again, leaves everything out of its answers, gossips rubbish, fills places with throw-away keys."""
 
@@ -169,7 +171,7 @@ class Fleet:
             "pinned": self._pinned,
             "degree": self._degree,
         }
-        child = await trio.to_thread.run_sync(partial(start, __file__, "fleet_node", **options))
+        child = await trio.to_thread.run_sync(partial(start, __file__, "fleet_node", seconds=START_SECONDS, **options))
         self.children[name], self.kinds[name] = child, kind
         if pin:
             self._pinned.append(child.facts["addr"])
@@ -208,7 +210,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def a_fleet(folder: Path, kinds: dict[str, str], *, degree: int = 5, at_once: int = 4) -> AsyncIterator[Fleet]:
+async def a_fleet(folder: Path, kinds: dict[str, str], *, degree: int = 5, at_once: int = 3) -> AsyncIterator[Fleet]:
     """Nodes of these names and kinds; the first two are pinned by all, as bootstrap nodes are."""
     async with a_host(max_connections=1000) as host:
         fleet = Fleet(host, folder, degree)

@@ -68,8 +68,8 @@ class Child:
         self._errors.close()
 
 
-def start(file: str, function: str, **options: Any) -> Child:
-    """Run ``function`` of ``file`` in another process; returns when it is ready."""
+def start(file: str, function: str, *, seconds: float = START_SECONDS, **options: Any) -> Child:
+    """Run ``function`` of ``file`` in another process; returns when it is ready, within ``seconds``."""
     errors = tempfile.NamedTemporaryFile(prefix="warmline-child-", suffix=".err")  # noqa: SIM115 - Child closes it
     tests = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(
@@ -79,7 +79,7 @@ def start(file: str, function: str, **options: Any) -> Child:
         stderr=errors,
         env={**os.environ, "PYTHONPATH": str(tests)},
     )
-    return Child(process, json.loads(_first_line(process, errors)), errors)
+    return Child(process, json.loads(_first_line(process, errors, seconds)), errors)
 
 
 @contextmanager
@@ -92,9 +92,9 @@ def running(file: str, function: str, **options: Any) -> Iterator[Child]:
         child.stop()
 
 
-def _first_line(process: subprocess.Popen[bytes], errors: IO[bytes]) -> bytes:
+def _first_line(process: subprocess.Popen[bytes], errors: IO[bytes], seconds: float) -> bytes:
     assert process.stdout is not None
-    line, deadline = b"", time.monotonic() + START_SECONDS
+    line, deadline = b"", time.monotonic() + seconds
     while not line.endswith(b"\n"):
         readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
         # Byte by byte: what the child says after its first line belongs to the test.
