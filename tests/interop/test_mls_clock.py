@@ -17,7 +17,7 @@ from warmline_protocol import limits
 from warmline_protocol.session.events import TextReceived
 from warmline_protocol.session.hello import Hello
 
-AHEAD_S = 3
+AHEAD_S = 6
 
 
 class Ahead(TsMlsProvider):
