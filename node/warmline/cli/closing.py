@@ -5,11 +5,11 @@ from __future__ import annotations
 from warmline.cli import words
 from warmline.cli.deeds import Deeds, export, report
 from warmline.cli.switchboard import Switchboard
-from warmline.client.session import Session
+from warmline.client.session import Conversation
 from warmline_protocol.errors import UsageError, WarmlineError
 
 
-async def closing_screen(board: Switchboard, talk: Session, deeds: Deeds) -> None:
+async def closing_screen(board: Switchboard, talk: Conversation, deeds: Deeds) -> None:
     """Until the person lets it go. Nothing to report or copy means nothing to ask."""
     signed = sum(len(chapter.words) for chapter in talk.evidence)
     if not signed and not talk.transcript.lines:

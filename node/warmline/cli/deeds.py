@@ -13,6 +13,7 @@ from typing import Any
 from warmline.cli import words
 from warmline.cli.keeping import Ask, Cupboard
 from warmline.cli.switchboard import Place, Switchboard, Wish
+from warmline.client.room_joined import JoinedRoom
 from warmline.client.session import Conversation, Session, SessionEvent
 from warmline.client.session_report import report_of
 from warmline.client.session_transcript import as_json, as_text
@@ -46,7 +47,7 @@ class Deeds:
             case "export":
                 await export(self.board, self._place(wish).talk, wish)
             case "report":
-                await report(self.board, self.talk(wish), wish)
+                await report(self.board, self._place(wish).talk, wish)
             case "panic":
                 self.panic()
             case _:
@@ -144,12 +145,12 @@ async def export(board: Switchboard, talk: Conversation, wish: Wish) -> None:
     )
 
 
-async def report(board: Switchboard, talk: Session, wish: Wish) -> None:
+async def report(board: Switchboard, talk: Conversation, wish: Wish) -> None:
     """A file that proves what the supporter wrote, and shows of the person's own words what they name."""
     file, _, rest = wish.words.partition(" ")
     if not file:
         raise UsageError("say where to: /report FILE", hint="Numbers of your own lines to include may follow.")
-    contact = talk.contact
+    contact = talk.contact if isinstance(talk, Session | JoinedRoom) else None
     if contact is None:
         raise UsageError("a seeker's words prove nothing", hint="Block ends this contact: /block.")
     include, leave_out, account = await _choices(board, talk, wish, rest)
@@ -179,7 +180,7 @@ async def report(board: Switchboard, talk: Session, wish: Wish) -> None:
     )
 
 
-async def _choices(board: Switchboard, talk: Session, wish: Wish, rest: str) -> tuple[set[int], set[int], str]:
+async def _choices(board: Switchboard, talk: Conversation, wish: Wish, rest: str) -> tuple[set[int], set[int], str]:
     more = wish.more
     if more or rest:
         account = str(more.get("account", ""))

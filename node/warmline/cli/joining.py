@@ -9,6 +9,7 @@ import click
 import trio
 
 from warmline.cli import words
+from warmline.cli.deeds import Deeds
 from warmline.cli.room_guest import RoomGuest
 from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace
 from warmline.cli.talk import serve_one
@@ -82,6 +83,8 @@ async def join_group(
             return
         async with trio.open_nursery() as nursery:
             board = Switchboard(face, nursery)
+            deeds = Deeds(board)
+            board.also(deeds.act, deeds.notice)
             async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
                 await serve_one(board, session, match.listing.facilitated_by, nursery)
 
@@ -109,6 +112,8 @@ async def stay(
             async with join_room(line.client, contact, match.record.id, me=me, line=opening, accepted=accepted) as room:
                 guest = RoomGuest(board, line, room, me, nursery)
                 board.also(guest.act, guest.notice)
+                deeds = Deeds(board)
+                board.also(deeds.act, deeds.notice)
                 await serve_one(board, room, listing.title, nursery, room=True)
         if board.quit or room.closed != "host gone" or not listing.successors:
             return
@@ -162,7 +167,7 @@ async def find_group(line: Line, group: str) -> tuple[Match, Contact]:
     if host is None or not isinstance(host.body, Card):
         raise UsageError("this group's host has no card out, so nobody could let you in", hint="Try again later.")
     door = match.listing.door
-    return match, Contact.at_door(host.body, host.key, door.node, door.door)
+    return match, Contact.at_door(host.body, host.key, door.node, door.door, host.data)
 
 
 def _is_meant(match: Match, group: str) -> bool:

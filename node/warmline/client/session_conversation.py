@@ -20,6 +20,7 @@ from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
 from warmline_protocol.session.events import Closed, Event, MessageState, is_lasting
+from warmline_protocol.session.evidence import Chapter
 from warmline_protocol.session.machine import Machine
 
 T = TypeVar("T")
@@ -135,6 +136,12 @@ class Conversation:
         """What is less private about the paths in use than it should be."""
         lanes: list[Inlet | Outlet] = [*self._inlets, *self._outlets.values()]
         return tuple(dict.fromkeys(lane.weakness for lane in lanes if lane.weakness))
+
+    @property
+    def evidence(self) -> tuple[Chapter, ...]:
+        """The supporter's last texts with what proves them; empty at the supporter's own side."""
+        verifier = None if self._machine is None else self._machine.verifier
+        return () if verifier is None else tuple(verifier.chapters)
 
     async def aclose(self, why: str = "left") -> None:
         """Say goodbye, best effort, and end."""

@@ -9,7 +9,6 @@ from warmline.client.session_client import Client
 from warmline.client.session_keep import Keep, Origin
 from warmline.client.session_seeking import Asking, Contact, Persona
 from warmline.client.vault import Vault
-from warmline_protocol.session.evidence import Chapter
 from warmline_protocol.session.pair import Pair
 
 
@@ -100,9 +99,3 @@ class Wishes(Asking):
     def me(self) -> Persona | None:
         """Who this side is here, where it knocked."""
         return self._me
-
-    @property
-    def evidence(self) -> tuple[Chapter, ...]:
-        """The supporter's last texts with what proves them; empty at the supporter's own side."""
-        verifier = None if self._machine is None else self._machine.verifier
-        return () if verifier is None else tuple(verifier.chapters)
