@@ -496,6 +496,8 @@ class Supporter:
         mine = [talk for talk in person.talks.values() if talk.group == person.group and talk.room == rooms]
         self.legs = {talk.name: person.leg(talk, "host" if rooms else "supporter") for talk in mine}
         self.current: dict[str, Conversation] = {}
+        self.numbers: dict[str, int] = {}
+        self.turns: dict[str, trio.Lock] = {}
         self.rooms: dict[str, tuple[int, HostedRoom]] = {}
 
     async def run(self) -> None:
@@ -535,13 +537,18 @@ class Supporter:
         await room.admit(knock, self.keeper)
 
     async def talk_to(self, knock: Knocking, name: str, number: int) -> None:
-        before = self.current.get(name)
-        if before is not None:
-            await before.aclose()
-        session = await self._accept(knock)
-        if session is not None:
-            self.current[name] = session
-            await self._part(name, session, number)
+        async with self.turns.setdefault(name, trio.Lock()):
+            before = self.current.get(name)
+            if before is not None and not before.closed and number <= self.numbers[name]:
+                self.keeper.settled(knock)  # from before a death: what it began goes on already
+                return
+            if before is not None:
+                await before.aclose()
+            session = await self._accept(knock)
+            if session is None:
+                return
+            self.current[name], self.numbers[name] = session, number
+        await self._part(name, session, number)
 
     async def _part(self, name: str, session: Session, number: int, *, resumed: bool = False) -> None:
         part = Part(self.person, self.legs[name], session, number)
@@ -578,11 +585,13 @@ class Supporter:
         assert self.person.vault is not None
         async with resume_session(self.client, self.person.vault, id, key=self.key) as session:
             name = session.peer_name.removeprefix("seeker ")
+            number = self.person.memory.last.get(name, 0)
             before, self.current[name] = self.current.get(name), session
+            self.numbers[name] = number
             task_status.started()
             if before is not None:
                 await before.aclose()
-            await self._part(name, session, self.person.memory.last.get(name, 0), resumed=True)
+            await self._part(name, session, number, resumed=True)
 
     async def host(self, leg: Leg) -> None:
         number = 0

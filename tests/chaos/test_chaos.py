@@ -17,8 +17,9 @@ SEED = 20
 MESSAGES = 400
 
 
+@pytest.mark.timeout(600)  # three quarters of a minute on two idle cores
 async def test_every_message_is_accounted_for(tmp_path: Path) -> None:
-    run = Run(Options(SEED, MESSAGES, tmp_path, settle=60.0, limit=240.0))
+    run = Run(Options(SEED, MESSAGES, tmp_path, settle=120.0, limit=540.0))
     await run.run()
     run.report()
     assert run.good

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pytest
 import trio
 import trio.testing
 
@@ -252,6 +253,7 @@ class River:
         return left
 
 
+@pytest.mark.timeout(900)  # half a minute on an idle core
 async def test_an_hour_with_three_deaths(autojump_clock: trio.testing.MockClock) -> None:
     town = Town()
     async with AsyncExitStack() as stack:
