@@ -14,20 +14,19 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from warmline.client.door_policy import Decision, DoorGate, DoorRules
-from warmline.client.identity import ContactSecret
 from warmline.client.offers import Offers
 from warmline.client.session import Persona, Session
 from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_conversation import conversing
 from warmline.client.session_door_lane import DoorLane, OwnDoor
 from warmline.client.session_keep import Keep
+from warmline.client.session_knock import ContactKey, Knocking
 from warmline.client.session_outlets import offer
 from warmline.client.vault import Vault
 from warmline.scopes import sole_error
@@ -47,7 +46,6 @@ from warmline_protocol.session.offers import (
     seal_offer_answer,
 )
 from warmline_protocol.session.pair import Pair
-from warmline_protocol.session.xwing import SealingKey
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # the stubs that mypy sees know it by this name
@@ -61,36 +59,6 @@ _DECLINES_WAITING = 64
 _EARLY_WAITING = 64
 _EARLY_SPARE = 0.1
 _INTRODUCTIONS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class ContactKey:
-    """A contact key's private half; after ``not_after_ms`` it only answers ``stale``."""
-
-    key: SealingKey
-    not_after_ms: int
-
-    @classmethod
-    def of(cls, secret: ContactSecret) -> ContactKey:
-        """From the supporter's identity."""
-        return cls(secret.sealing_key(), secret.not_after)
-
-
-@dataclass(frozen=True, slots=True)
-class Knocking:
-    """Somebody at the door. ``expected``: this client invited the attempt itself (:meth:`DoorKeeper.expect`), so it
-    can be let in without asking. ``known`` is the name under which the supporter knows them."""
-
-    attempt: bytes
-    name: str
-    avatar: bytes
-    line: str
-    listing: bytes
-    expected: bool
-    known: str
-    hello: Hello = field(repr=False)
-    _lane: DoorLane = field(repr=False)
-    _seq: int = field(repr=False)
 
 
 class DoorKeeper:
