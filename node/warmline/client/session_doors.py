@@ -20,30 +20,28 @@ from typing import TYPE_CHECKING
 import trio
 
 from warmline.client.door_policy import Decision, DoorGate, DoorRules
+from warmline.client.feedback import Side
 from warmline.client.offers import Offers
 from warmline.client.session import Persona, Session
 from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_conversation import conversing
 from warmline.client.session_door_lane import DoorLane, OwnDoor
 from warmline.client.session_keep import Keep
-from warmline.client.session_knock import ContactKey, Knocking
-from warmline.client.session_outlets import offer
+from warmline.client.session_knock import ContactKey, DoorAnswers, Knocking
 from warmline.client.vault import Vault
 from warmline.scopes import sole_error
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError, RemoteError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.session.hello import Declined, Hello, seal_answer
+from warmline_protocol.session.hello import Hello
 from warmline_protocol.session.messages import clean
 from warmline_protocol.session.mlswire import lifetime_of_key_package
 from warmline_protocol.session.offers import (
     AtDoor,
     Introduced,
     Offer,
-    OfferAnswer,
     OfferOver,
     read_at_door,
-    seal_offer_answer,
 )
 from warmline_protocol.session.pair import Pair
 
@@ -53,9 +51,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("warmline.client")
 _ATTEMPTS_KEPT = 1024
 _EXPECTED_MAX = 256
-_DECLINE_AFTER = (20.0, 90.0)
-"""Seconds after which whom the door turns away is told so: about what a person takes."""
-_DECLINES_WAITING = 64
 _EARLY_WAITING = 64
 _EARLY_SPARE = 0.1
 _INTRODUCTIONS = 16
@@ -78,8 +73,11 @@ class DoorKeeper:
         self.vault = vault
         self.me = me
         self.gate = gate
-        self.offers = Offers(client.clock, nursery, self._answer_offer, self._welcome_offer, self.expect)
+        self._answers = DoorAnswers(client, nursery)
+        self.offers = Offers(client.clock, nursery, self._answers.say_to_offer, self._welcome_offer, self.expect)
         self.unreadable = 0
+        self.feedback: Side | None = None
+        """The supporter's part of the token exchange, for every session from now on."""
         self._nursery = nursery
         self._contact_keys = contact_keys
         self._key = key
@@ -89,7 +87,6 @@ class DoorKeeper:
         self._rooms: dict[bytes, Callable[[Hello], Awaitable[bool]]] = {}
         self._expected: dict[bytes, int] = {}
         self._doors_moved = trio.Event()
-        self._declining = 0
         self._early = 0
         self._say, self.knocks = trio.open_memory_channel[Knocking](math.inf)
         self._tell_introduced, self.introductions = trio.open_memory_channel[Introduced](_INTRODUCTIONS)
@@ -161,7 +158,7 @@ class DoorKeeper:
 
     def _heard_hello(self, lane: DoorLane, seq: int, hello: Hello, stale: bool) -> None:
         if stale:
-            self._answer(hello, "stale")
+            self._answers.say(hello, "stale")
             lane.decided(seq)
         elif self._seen.get(hello.attempt) == hello.key_package:
             lane.decided(seq)  # offered at a second door, or a node that repeats itself
@@ -210,15 +207,9 @@ class DoorKeeper:
     def _turn_away(self, lane: DoorLane, seq: int, hello: Hello, decision: Decision) -> None:
         lane.decided(seq)
         if decision is Decision.BUSY:
-            self._answer(hello, "busy")
-        elif self._declining < _DECLINES_WAITING:
-            self._declining += 1
-            self._nursery.start_soon(self._decline_later, hello)
-
-    async def _decline_later(self, hello: Hello) -> None:
-        await trio.sleep(self.client.rng.uniform(*_DECLINE_AFTER))
-        self._declining -= 1
-        self._answer(hello, "declined")
+            self._answers.say(hello, "busy")
+        else:
+            self._answers.decline_later(hello)
 
     # -- answering
 
@@ -230,7 +221,7 @@ class DoorKeeper:
                 f"{self.gate.rules.at_once} sessions are open already", hint="End one, or answer this one `busy`."
             )
         session: Session = await self._nursery.start(self._run_session)
-        session.attempt = knock.attempt
+        session.attempt, session.feedback = knock.attempt, self.feedback
         try:
             await self._begin(session, knock.hello)
         except BaseException as error:  # whatever it was, cancellation too: its lanes end with it
@@ -314,17 +305,17 @@ class DoorKeeper:
 
     async def decline(self, knock: Knocking) -> None:
         """Not now, without a reason."""
-        self._answer(knock.hello, "declined")
+        self._answers.say(knock.hello, "declined")
         self.settled(knock)
 
     async def busy(self, knock: Knocking) -> None:
         """No free seat: the seeker may try somebody else."""
-        self._answer(knock.hello, "busy")
+        self._answers.say(knock.hello, "busy")
         self.settled(knock)
 
     async def stale(self, knock: Knocking) -> None:
         """What they knocked by, the rules that they accepted for one, has been renewed since: they look again."""
-        self._answer(knock.hello, "stale")
+        self._answers.say(knock.hello, "stale")
         self.settled(knock)
 
     def settled(self, knock: Knocking, *, room: Callable[[Hello], Awaitable[bool]] | None = None) -> None:
@@ -335,21 +326,6 @@ class DoorKeeper:
 
     def _welcome_offer(self) -> Decision:
         return self.gate.takes_offers(self.busy_seats)
-
-    async def _answer_offer(self, asked: Offer, answer: OfferAnswer) -> None:
-        cell = seal_offer_answer(answer, asked.reply_secret, self.client.rng.bytes)
-        await self._leave((asked.reply,), (cell,))
-
-    def _answer(self, hello: Hello, why: str) -> None:
-        cells = seal_answer(Declined(hello.attempt, why), hello.reply_secret, self.client.rng.bytes)
-        self._nursery.start_soon(self._leave, hello.replies, cells)
-
-    async def _leave(self, replies: tuple[bytes, ...], cells: tuple[bytes, ...]) -> None:
-        with trio.move_on_after(3 * self.client.settings.request):
-            try:
-                await offer(self.client, [unpack_address(reply) for reply in replies], cells)
-            except WarmlineError as error:
-                log.debug("an answer could not be left: %s", type(error).__name__)
 
 
 def _ahead_s(hello: Hello, now_ms: int) -> float:

@@ -1,13 +1,27 @@
-"""Who is at a door, and the keys that their Hellos are opened with."""
+"""Who is at a door, the keys that their Hellos are opened with, and the answers that are left for them."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+from typing import Final
+
+import trio
 
 from warmline.client.identity import ContactSecret
+from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_door_lane import DoorLane
-from warmline_protocol.session.hello import Hello
+from warmline.client.session_outlets import offer
+from warmline_protocol.errors import WarmlineError
+from warmline_protocol.session.hello import Declined, Hello, seal_answer
+from warmline_protocol.session.offers import Offer, OfferAnswer, seal_offer_answer
 from warmline_protocol.session.xwing import SealingKey
+
+log = logging.getLogger("warmline.client")
+
+DECLINE_AFTER: Final = (20.0, 90.0)
+"""Seconds after which whom the door turns away is told so: about what a person takes."""
+DECLINES_WAITING: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +52,40 @@ class Knocking:
     hello: Hello = field(repr=False)
     _lane: DoorLane = field(repr=False)
     _seq: int = field(repr=False)
+
+
+class DoorAnswers:
+    """Leaves answers in the queues that whoever is at the door named, best effort."""
+
+    def __init__(self, client: Client, nursery: trio.Nursery) -> None:
+        self._client = client
+        self._nursery = nursery
+        self._waiting = 0
+
+    def say(self, hello: Hello, why: str) -> None:
+        """``declined``, ``busy`` or ``stale``; returns at once."""
+        cells = seal_answer(Declined(hello.attempt, why), hello.reply_secret, self._client.rng.bytes)
+        self._nursery.start_soon(self._leave, hello.replies, cells)
+
+    def decline_later(self, hello: Hello) -> None:
+        """As late as a person might; where very many wait for that, not at all."""
+        if self._waiting < DECLINES_WAITING:
+            self._waiting += 1
+            self._nursery.start_soon(self._decline_later, hello)
+
+    async def say_to_offer(self, asked: Offer, answer: OfferAnswer) -> None:
+        """Returns when it is left, or could not be."""
+        cell = seal_offer_answer(answer, asked.reply_secret, self._client.rng.bytes)
+        await self._leave((asked.reply,), (cell,))
+
+    async def _decline_later(self, hello: Hello) -> None:
+        await trio.sleep(self._client.rng.uniform(*DECLINE_AFTER))
+        self._waiting -= 1
+        self.say(hello, "declined")
+
+    async def _leave(self, replies: tuple[bytes, ...], cells: tuple[bytes, ...]) -> None:
+        with trio.move_on_after(3 * self._client.settings.request):
+            try:
+                await offer(self._client, [unpack_address(reply) for reply in replies], cells)
+            except WarmlineError as error:
+                log.debug("an answer could not be left: %s", type(error).__name__)
