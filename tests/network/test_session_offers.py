@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import trio
 
 from support.conversations import PATIENCE, QUICK, Street, Supporter, a_street, until
+from warmline.client import session_knock
 from warmline.client.door_policy import KNOWN, DoorGate, DoorRules
 from warmline.client.now import NowSettings, Search, Yes
 from warmline.client.offers import CLAIMED, LOST, SHOWN_MAX, Offered
@@ -257,3 +259,30 @@ async def test_nobody_who_was_told_yes_and_stays_away_keeps_the_seat(tmp_path: P
                 assert (await shown(keeper)).over == LOST
                 assert keeper.busy_seats == 0
                 assert unpack_address(offered.offer.reply).queue == b"q" * 16
+
+
+async def test_a_stranger_and_somebody_blocked_get_the_same_answer_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert session_knock.DECLINE_AFTER[0] >= 20, (
+        "sooner would tell that a program answered, and so that somebody is there"
+    )
+    monkeypatch.setattr(session_knock, "DECLINE_AFTER", (0.2, 0.4))
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_peer(street, "ada", 3)
+            gate = DoorGate(DoorRules(KNOWN), ada.client.clock)
+            word = b"a word of Ada's."
+            gate.know(word, "River from May")
+            gate.block(known_attempt(word, b"saltsalt"))
+            async with ada.at_the_door(gate=gate) as keeper:
+                ends = []
+                for number, attempt in enumerate(
+                    (None, known_attempt(word, b"moresalt"), known_attempt(bytes(16), bytes(8)))
+                ):
+                    seeker = street.client(f"seeker {number}", QUICK)
+                    async with open_session(seeker, ada.contact, me=RIVER, attempt=attempt) as session:
+                        ends.append(await session.wait_closed())
+                assert ends == ["declined"] * 3
+                with pytest.raises(trio.WouldBlock):
+                    keeper.knocks.receive_nowait()
