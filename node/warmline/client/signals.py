@@ -14,9 +14,10 @@ a node they are missing, and the conversation goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -37,6 +38,8 @@ from warmline_protocol.wire import to_wire
 DEADLINE = 20.0
 """Seconds to come onto a channel."""
 GOODBYE = 1.0
+STEADY = 30.0
+"""Seconds after which a channel counts as one that works."""
 SILENCE = SIGNAL_SILENCE_MS / 1000
 TICK = 1.0
 """Seconds between two looks at what time changes."""
@@ -124,9 +127,10 @@ class Signals:
             try:
                 keys = await self._rekey()
                 await call(channel, SignalJoin(keys.channel), (SignalJoined,), deadline=DEADLINE)
-                backoff.reset()
-                self.up = True
+                self.up, since = True, trio.current_time()
                 await self._converse(channel, path, place)
+                if trio.current_time() > since + STEADY:  # a node that lets us in and cuts us off is not asked at once
+                    backoff.reset()
             finally:
                 with trio.CancelScope(shield=True), trio.move_on_after(GOODBYE):
                     await self._say_goodbye(channel, place)
@@ -146,12 +150,12 @@ class Signals:
     async def _converse(self, channel: Channel, path: LanePath, place: _Place) -> None:
         with sole_error():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._say, channel)
-                nursery.start_soon(self._hear, channel)
+                scope = nursery.cancel_scope
+                nursery.start_soon(_to_its_end, partial(self._say, channel), scope)
+                nursery.start_soon(_to_its_end, partial(self._hear, channel), scope)
+                nursery.start_soon(_to_its_end, partial(self._until_elsewhere, place), scope)
+                nursery.start_soon(_to_its_end, path.wait_expiring, scope)
                 nursery.start_soon(self._fade)
-                nursery.start_soon(self._until_elsewhere, place, nursery.cancel_scope)
-                await path.wait_expiring()
-                nursery.cancel_scope.cancel()
 
     async def _say(self, channel: Channel) -> None:
         while True:
@@ -177,10 +181,9 @@ class Signals:
             await trio.sleep(TICK)
             self._tell(self._board.tick(self._client.clock.utc_ms()))
 
-    async def _until_elsewhere(self, place: _Place, scope: trio.CancelScope) -> None:
+    async def _until_elsewhere(self, place: _Place) -> None:
         while self._place() == place and not self._talk.closed:
             await self._talk.wait_change()
-        scope.cancel()
 
     async def _say_goodbye(self, channel: Channel, place: _Place) -> None:
         """Leaving, not moving: then the others need not wait to see it."""
@@ -197,6 +200,13 @@ class Signals:
     def _tell(self, changes: list[Seen]) -> None:
         for seen in changes:
             self._news.send_nowait(seen)
+
+
+async def _to_its_end(task: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    """The first of several that ends, or whose stream breaks, ends them all."""
+    with suppress(WarmlineError):
+        await task()
+    scope.cancel()
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ from warmline_protocol.wire import from_wire, to_wire
 HEARTBEAT_S = FOLLOW_HEARTBEAT_MS / 1000
 SILENCE_S = SIGNAL_SILENCE_MS / 1000
 APART_S = SIGNAL_EVERY_MS / 1000
+JOIN_S = 20.0
 SEND_S = 10.0
 """Seconds for a reader to take one batch; who does not is let go."""
 HASTE = 8
@@ -131,7 +132,7 @@ class SignalService:
     async def handle(self, channel: Channel) -> None:
         """Serve until the other side ends, is silent, hasty or too slow, or breaks the protocol."""
         try:
-            data = await channel.receive(deadline=SILENCE_S)
+            data = await channel.receive(deadline=JOIN_S)
         except (ChannelClosed, DeadlineError):
             return
         join = from_wire(data, (SignalJoin,), max_size=SIGNAL_FRAME_MAX)
