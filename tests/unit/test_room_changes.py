@@ -183,6 +183,24 @@ def test_a_member_whose_own_queue_was_lost_is_reached_by_the_new_one(house: Hous
     assert "we have moved" in river.texts
 
 
+def test_a_double_in_the_next_log_is_confirmed_at_once(house: House) -> None:
+    """Before, its sender waited for the host's next heartbeat."""
+    river = house.members[0]
+    message = house.say(river, "read, and the log dies before the host says so")
+    house.perform(river)
+    house.fetch(house.host)
+    house.log.alive = False
+    house.move()
+    for _ in range(4):
+        for person in house.everyone:
+            while person.todo:
+                house.perform(person)
+            house.fetch(person)
+        house.sleep(limits.SEEN_HOST_MS // 2)
+    assert river.states(message)[-1] == "delivered"
+    assert house.host.texts == ["read, and the log dies before the host says so"]
+
+
 def test_rosters_that_cannot_be() -> None:
     def member(number: int, key: int | None = None) -> Member:
         return Member(bytes([number]) * 16, bytes([number if key is None else key]) * 32)

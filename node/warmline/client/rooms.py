@@ -219,11 +219,13 @@ class HostedRoom(RoomConversation):
             since = self._silent_since
             if not self._wanted.is_set() and (since is None or trio.current_time() < since + silence):
                 continue
+            self._wanted = trio.Event()
             try:
                 await self._use_log(self._machine)
-                self._silent_since, self._wanted = None, trio.Event()
+                self._silent_since = None
             except UnreachableError:
                 await trio.sleep(silence / 4)
+                self._wanted.set()
 
 
 @asynccontextmanager

@@ -158,8 +158,11 @@ class RoomHearing(RoomOffers):
         if sender == self.host:
             self._host_spoke(inner, now_ms)
         self._tell_gap(sender, inner)
+        owed = inner.counter and (self.is_host or sender == self.host)
         if not self._fresh(sender, inner):
             self.statistics.doubles += 1
+            if owed:  # its sender does not know that it was read: what said so may have gone with a log
+                self._owe_seen(seq, now_ms)
             return
         try:
             body = unpack_body(inner.body)
@@ -169,7 +172,7 @@ class RoomHearing(RoomOffers):
         self._take_body(sender, inner, body, seq, now_ms)
         if inner.seen is not None and agreed:
             self._take_seen(sender, inner.seen)
-        if inner.counter and (self.is_host or sender == self.host):
+        if owed:
             self._owe_seen(seq, now_ms)
 
     def _other_log(self, sender: Member, now_ms: int) -> None:
