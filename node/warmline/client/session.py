@@ -62,12 +62,14 @@ any id of ``vault.ids(session_keep.KIND)``; a session that ended leaves nothing 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import trio
 
+from warmline.client.feedback import STEPS, Side
 from warmline.client.queues import Receipt
 from warmline.client.session_client import Backoff, Client, QueueNode, SessionSettings, unpack_address
 from warmline.client.session_conversation import KEPT, Conversation, conversing
@@ -124,6 +126,8 @@ class Session(Wishes):
         """At the supporter's side: the id of the Hello that began it."""
         self._thread = b""
         self._hellos_again = 0
+        self.feedback: Side | None = None
+        """This side's part of the token exchange, where the chain has feedback and the supporter is vouched for."""
         self._spare_inlets: list[Inlet] = []
         self._replacing: list[Inlet] = []
 
@@ -186,6 +190,8 @@ class Session(Wishes):
         self.peer_name = pair.peer_name
         self._new_routes, self._reader = routes, None
         await self._adopt(pair)
+        if self.feedback is not None:
+            self._nursery.start_soon(self.feedback.begin, self)
 
     def _take_over(self, old: Pair | None, machine: Pair) -> None:
         self._routes = self._new_routes
@@ -226,7 +232,19 @@ class Session(Wishes):
 
     # -- bad days
 
+    def tell(self, event: DriverEvent) -> None:
+        """Tell the person something that comes from outside the machine."""
+        self._tell(event)
+
+    async def feedback_step(self, step: Callable[[Any, int], None]) -> None:
+        """A step of the token exchange. UsageError where the machine is further, or the session over."""
+        await self._do(step)
+
     def _tell(self, event: SessionEvent) -> None:
+        if isinstance(event, STEPS):
+            if self.feedback is not None and not self._ended.is_set():
+                self._nursery.start_soon(self.feedback.hear, self, event)
+            return
         super()._tell(event)
         if isinstance(event, said.OutOfStep) and self._contact is not None and self._hellos_again < HELLOS_AGAIN:
             self._hellos_again += 1
@@ -308,6 +326,7 @@ async def open_session(
     peer: Peer | None = None,
     thread: bytes = b"",
     vault: Vault | None = None,
+    feedback: Side | None = None,
 ) -> AsyncIterator[Session]:
     """Say Hello to a supporter. Returns at once with a session that is not established yet; see its events.
 
@@ -316,12 +335,14 @@ async def open_session(
     ``thread`` is the word of a thread with this supporter, whose client knows the Hello by it. ``peer`` is set by a
     supporter who asks another for backup or a debrief.
 
+    ``feedback`` is the seeker's side of the token exchange (``client.feedback``).
+
     With a ``vault`` it is kept there from the moment it is established until it ends, a day at most.
     """
     async with conversing() as nursery:
         session = Session(client, nursery)
         session._keep = None if vault is None else Keep(client, vault)
-        session._contact, session._me = contact, me
+        session._contact, session._me, session.feedback = contact, me, feedback
         if thread:
             attempt = known_attempt(thread, client.rng.bytes(8))
             session._thread = thread

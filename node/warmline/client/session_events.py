@@ -31,7 +31,20 @@ class QueueLost:
     node: str
 
 
-DriverEvent: TypeAlias = HelloHeld | StillWaiting | QueueLost
+@dataclass(frozen=True, slots=True)
+class FeedbackReady:
+    """When this is over, one answer about it can be given that nobody can tie to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackNone:
+    """No feedback will be possible, and so this supporter does not count as verified here. ``why``: no grant, no
+    voucher, issuer away, refused, no answer."""
+
+    why: str
+
+
+DriverEvent: TypeAlias = HelloHeld | StillWaiting | QueueLost | FeedbackReady | FeedbackNone
 SessionEvent: TypeAlias = Event | DriverEvent
 
 

@@ -112,4 +112,19 @@ _QUEUES = Migration(
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN, _DIRECTORY, _QUEUES)
+_FEEDBACK = Migration(
+    "feedback/1",
+    """
+    CREATE TABLE feedback_answers (
+        issuer BLOB NOT NULL,
+        epoch INTEGER NOT NULL,
+        supporter BLOB NOT NULL,
+        number INTEGER NOT NULL,
+        blinded BLOB NOT NULL,
+        signed BLOB NOT NULL,
+        PRIMARY KEY (issuer, epoch, supporter, number)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_STORE, _CHAIN, _DIRECTORY, _QUEUES, _FEEDBACK)

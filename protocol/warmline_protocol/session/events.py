@@ -54,6 +54,34 @@ class TextReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantOffered:
+    """The supporter shows a grant (``feedback.messages.Grant``, packed) under which a token can be had."""
+
+    grant: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAsked:
+    """The seeker wants this signed by the issuer."""
+
+    blinded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenArrived:
+    """What the issuer signed."""
+
+    signed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefused:
+    """No token: no grant, no voucher, issuer away, refused."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class PartReceived:
     """Part ``index`` of ``count`` of something long, that both sides know by its id ``document``."""
 
@@ -269,6 +297,10 @@ Event: TypeAlias = (
     MessageState
     | TextReceived
     | PartReceived
+    | GrantOffered
+    | TokenAsked
+    | TokenArrived
+    | TokenRefused
     | Gap
     | Joined
     | Left

@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 
 from warmline_protocol import limits
 from warmline_protocol.errors import UsageError
+from warmline_protocol.feedback.messages import Grant, TokenAsk, TokenGiven, TokenMissing
 from warmline_protocol.records.text import check_text
 from warmline_protocol.wire import U53, Bytes16, Bytes32, OneOf, Range, Size, from_wire, message, to_wire
 
@@ -255,6 +256,10 @@ Body: TypeAlias = (
     | BackupAnswer
     | Invite
     | Part
+    | Grant
+    | TokenAsk
+    | TokenGiven
+    | TokenMissing
 )
 _BODIES: tuple[type[Body], ...] = (
     Introduce,
@@ -277,6 +282,10 @@ _BODIES: tuple[type[Body], ...] = (
     BackupAnswer,
     Invite,
     Part,
+    Grant,
+    TokenAsk,
+    TokenGiven,
+    TokenMissing,
 )
 _INNER_MAX = 20 * 1024
 

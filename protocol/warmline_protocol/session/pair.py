@@ -1,8 +1,9 @@
 """One supporter, one seeker: a session over two one-way queues in each direction.
 
 The whole of it: how it begins on either side, what a person can do, what time does, and how it is kept. Sending is in
-``pair_offers``, hearing in ``pair_hearing``, questions between the two in ``pair_asks``. Only the supporter (the host)
-commits, and not again before the peer acknowledged the last commit and spoke in its epoch.
+``pair_offers``, hearing in ``pair_hearing``, questions between the two in ``pair_asks``, the token for feedback in
+``pair_feedback``. Only the supporter (the host) commits, and not again before the peer acknowledged the last commit
+and spoke in its epoch.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeyS
 from warmline_protocol.session.machine import SNAPSHOT_MAX, base_arguments
 from warmline_protocol.session.messages import Introduce, Leave, Part, Requeue, Text, clean
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
-from warmline_protocol.session.pair_asks import PairAsks
+from warmline_protocol.session.pair_feedback import PairFeedback
 
 
-class Pair(PairAsks):
+class Pair(PairFeedback):
     """Either side of a one-to-one session."""
 
     def __init__(self, group: Group, schedule: KeySchedule, host: Member, draw: Draw, **rest: Any) -> None:
