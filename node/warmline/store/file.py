@@ -16,6 +16,8 @@ from warmline.store.migrations import Migration
 
 APPLICATION_ID = 0x7761726D  # "warm", at byte 68 of the file
 GENERATION_BYTES = 16
+MEMORY = ":memory:"
+"""The path of a store that lives in memory."""
 MARK_BYTES = 21
 SHRINK_STEPS, SHRINK_PAGES = 33, 32
 """A shrink gives back 4 MiB at most before others may write again."""
@@ -194,7 +196,7 @@ def beside(path: str) -> int:
 
 def mark(path: str, turn: int) -> None:
     """Note a turn after its COMMIT. Where that fails, a copied file may go unnoticed, and nothing else."""
-    if path == ":memory:":
+    if path == MEMORY:
         return
     with contextlib.suppress(OSError):
         # In place, since a full disk has room for nothing new.
@@ -207,6 +209,8 @@ def mark(path: str, turn: int) -> None:
 
 def take_ballast(path: str) -> None:
     """Hold some of the disk behind the mark, if there is as much; nothing happens where it is held already."""
+    if path == MEMORY:
+        return
     with contextlib.suppress(OSError):
         descriptor = os.open(mark_of(path), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -247,7 +251,7 @@ def mark_of(path: str) -> Path:
 
 
 def inode_of(path: str) -> int:
-    return 0 if path == ":memory:" else os.stat(path).st_ino
+    return 0 if path == MEMORY else os.stat(path).st_ino
 
 
 def renew_generation(conn: apsw.Connection, fresh: Callable[[int], bytes], inode: int) -> bytes:

@@ -27,11 +27,11 @@ import trio
 from warmline.env import Clock, Rng, RunBlocking
 from warmline.store import file
 from warmline.store.errors import StoreClosedError, translate
+from warmline.store.file import MEMORY
 from warmline.store.migrations import MIGRATIONS, Migration
 from warmline_protocol.errors import DiskFullError
 
 T = TypeVar("T")
-MEMORY = ":memory:"
 MAX_BATCH = 256
 READERS = 2
 TURN_EVERY = 10.0
