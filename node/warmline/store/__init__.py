@@ -15,8 +15,9 @@ from warmline.store.errors import (
     StoreLockedError,
     StoreVersionError,
 )
+from warmline.store.file import MEMORY
 from warmline.store.migrations import MIGRATIONS, Migration
-from warmline.store.store import MEMORY, Store, StoreStatistics, open_store
+from warmline.store.store import Store, StoreStatistics, open_store
 from warmline_protocol.errors import StoreError
 
 __all__ = [
