@@ -123,7 +123,7 @@ class Account:
             self.wrong(f"shown to {reader}, who was not to read it", key)
         if author in HOSTS and not line["signed"]:
             self.wrong(f"shown to {reader} without the signature", key)
-        if not line["name"]:
+        if line["name"] == "somebody new":
             self.nameless += 1
         elif author not in (*HOSTS, "seeker") and line["name"] != author:
             self.wrong(f"shown to {reader} as said by {line['name']}", key)
@@ -203,7 +203,7 @@ class Account:
         rows += [
             f"  shown {sum(map(len, self.shown.values()))} times, {late} of them late; told of gaps: "
             f"{sum(self.gaps.values())} messages",
-            f"  told again after a death: {self.again} texts; shown without a name: {self.nameless}; "
+            f"  told again after a death: {self.again} texts; before the name was known: {self.nameless}; "
             f"given up: {_counted(self.gave_up)}",
             f"  refused because: {_counted(whys)}",
             f"  sessions ended because: {_counted(self.closed)}",

@@ -1,10 +1,11 @@
-"""What a host says before anybody is there who could read it."""
+"""What is said in a room before anybody is there who could read it, or before it is known who speaks."""
 
 from __future__ import annotations
 
 import pytest
 
 from support.rooms import House
+from warmline_protocol.session.events import TextReceived
 
 
 @pytest.mark.parametrize("crash", [False, True])
@@ -47,3 +48,15 @@ def test_who_comes_later_confirms_nothing_of_before() -> None:
     house.settle()
     assert house.host.states(message)[-1] == "delivered"
     assert river.texts == ["for River"]
+
+
+def test_nobody_speaks_without_a_name() -> None:
+    house = House(9)
+    house.knock("River")
+    house.knock("Moss")
+    house.settle()
+    river, moss = house.members
+    del river.machine.people[moss.machine.me.id]  # as before the host's word about a newcomer has come
+    house.say(moss, "hello")
+    house.settle()
+    assert [each.name for each in river.events if isinstance(each, TextReceived)] == ["somebody new"]

@@ -262,7 +262,8 @@ class RoomHearing(RoomOffers):
         self._ids.append(inner.id)
         self.manners.spoke(sender.id, sent)
         signed = sender == self.host and self.verifier is not None
-        name, shown = self.name_of(sender.id), clean(text, lines=True)
+        # A newcomer may speak before the host has said who it is.
+        name, shown = self.name_of(sender.id) or "somebody new", clean(text, lines=True)
         self._emit(events.TextReceived(inner.id, sender.id, name, shown, inner.sent_ms, signed))
 
     def _take_whisper(self, sender: Member, whisper: Whisper, now_ms: int) -> None:
