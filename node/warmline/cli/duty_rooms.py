@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from warmline.client.duty import Duty
     from warmline.client.session import SessionEvent
 
-HELP: Final = (
-    "In a room of yours: /mute NAME, /unmute NAME, /mutefirst on|off, /slow SECONDS, /cofacilitate NAME, "
-    "/aside NAME (a word in private, if they say yes), /handover [NAME], /who."
-)
 _ASIDE_MS: Final = 10 * 60_000
 """How long somebody who said yes to a word in private is expected at the door."""
 

@@ -77,7 +77,7 @@ async def join_group(
         if not joining.rules_accepted and not await rules_accepted(face, as_json):
             face.note("Nothing was sent; nobody has seen your name.", words.DIM, event="rules_declined")
             return
-        face.note("Knocking at the door …", words.DIM)
+        face.note("Knocking at the door … In a room /who says who is here.", words.DIM)
         if match.listing.kind == ROOM:
             await stay(line, face, match, contact, me, opening, joining)
             return

@@ -86,15 +86,18 @@ class HostedRoom(RoomConversation):
         """Let them in. RefusedError ``full`` when there is no seat, ``facilitators`` when a second one is needed
         first (answer them ``keeper.busy(knock)``, or name one); ``rules`` when they accepted others than these: then
         they have been told to look again."""
+        refused = None
         try:
             await self._do(lambda room, now: room.admit(knock.hello, now), asked=True)
         except MalformedError:
             keeper.settled(knock)  # nobody can be let in by this one
             raise
         except RefusedError as error:
-            if error.code == "rules":
+            refused = error
+        if refused is not None:
+            if refused.code == "rules":
                 await keeper.stale(knock)
-            raise
+            raise refused
         keeper.settled(knock, room=self._let_in_again)
 
     async def _let_in_again(self, hello: Hello) -> bool:
