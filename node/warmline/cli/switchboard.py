@@ -216,7 +216,8 @@ HELP_SUPPORTER = (
     "/forget NAME. /introduce NAME sends whoever is in front to a colleague of your desk. "
     "/backup WORDS asks the person in front whether a second peer may join, and after a yes asks your colleagues "
     "(@NAME WORDS asks one); /debrief WORDS asks a colleague to talk with you afterwards. "
-    "In a room: /remove NAME, /mute NAME, /unmute NAME, /mutefirst on|off, /slow SECONDS, /cofacilitate NAME, /aside NAME, /handover [NAME], /who."
+    "In a room: /remove NAME, /mute NAME, /unmute NAME, /mutefirst on|off, /slow SECONDS, /cofacilitate NAME, "
+    "/aside NAME, /handover [NAME], /who."
 )
 VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "backup", "debrief", "lines", "mood"})
 """What follows these is no conversation's number."""
