@@ -67,6 +67,8 @@ class Net:
         self.rng = random.Random(f"net/{seed}")
         self.listeners: dict[tuple[str, int], MemoryListener] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.on_event: Callable[[str, str, str], None] = lambda event, here, there: None
+        """Told of every connection that opens or ends."""
         self.delivered = 0
         self.bytes = 0
         self._delays: dict[tuple[str, str], float] = {}

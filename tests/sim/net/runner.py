@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--messages", type=int, default=20)
     made.add_argument("--rate", type=float, default=2.0, help="messages a virtual second")
     made.add_argument("--dht", action="store_true", help="let nodes use the DHT too (costs most of the time)")
+    made.add_argument("--events", type=argparse.FileType("w", 1), help="write every event there as text")
     made.add_argument("--json", type=Path, help="write the figures there as well")
     return made
 
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """0 when every threshold held, 1 when one did not, 2 for a command that is not understood."""
     shims.install()
-    from sim.net import attacks  # noqa: F401 - registers its scenarios
+    from sim.net import attacks, projection  # noqa: F401 - they register their scenarios
     from sim.net.scenarios import SCENARIOS
 
     options = parser().parse_args(argv)
@@ -67,6 +68,7 @@ def report(options: argparse.Namespace) -> int:
         shape = Shape(options.nodes, seed=options.seed, dht=options.dht)
         async with open_world(shape) as world:
             shims.fewer_collections()
+            world.log = options.events
             run = Run(world, options.messages, options.rate)
             await SCENARIOS[options.scenario].run(run)
             told.update(

@@ -14,7 +14,7 @@ import itertools
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableSet
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +96,52 @@ def _replace_in_libraries() -> None:
         if hasattr(module, name):
             setattr(module, name, value)
     _set(swarm, "id", _creation_order())
+    _keep_order()
+
+
+class InOrder(MutableSet[Any]):
+    """A set that iterates in order of adding: those of connections and streams go by where these lie in memory."""
+
+    def __init__(self, things: Iterable[Any] = ()) -> None:
+        self._things = dict.fromkeys(things)
+
+    def __contains__(self, thing: object) -> bool:
+        return thing in self._things
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def add(self, value: Any) -> None:
+        self._things[value] = None
+
+    def discard(self, value: Any) -> None:
+        self._things.pop(value, None)
+
+    def copy(self) -> InOrder:
+        return InOrder(self._things)
+
+
+def _keep_order() -> None:
+    from libp2p.host.basic_host import BasicHost
+    from libp2p.network.connection.swarm_connection import SwarmConn
+
+    from warmline.net.gossip_pubsub import SafePubsub
+
+    for owner, name in ((SwarmConn, "streams"), (BasicHost, "_identify_tasks"), (SafePubsub, "_inbound")):
+        if not hasattr(owner.__init__, "ordered"):
+            _set(owner, "__init__", _with_order(owner.__init__, name))
+
+
+def _with_order(construct: Callable[..., None], name: str) -> Callable[..., None]:
+    def ordered(self: Any, *args: Any, **options: Any) -> None:
+        construct(self, *args, **options)
+        setattr(self, name, InOrder(getattr(self, name)))
+
+    ordered.ordered = True  # type: ignore[attr-defined]
+    return ordered
 
 
 def _set(module: Any, name: str, value: object) -> None:

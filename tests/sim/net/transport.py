@@ -204,6 +204,7 @@ class MemoryConnection(IMuxedConn):
         if not self.is_open:
             return
         self.is_open = False
+        self.net.on_event("drop", self.here.name, self.there.name)
         self.here.connections.pop(self.number, None)
         for stream in list(self.streams.values()):
             stream.drop()
@@ -291,6 +292,7 @@ class MemoryTransport(ITransport):
         mine = MemoryConnection(self.net, self.endpoint, there, listener.transport.peer, initiator=True)
         theirs = MemoryConnection(self.net, there, self.endpoint, self.peer, initiator=False)
         mine.other, theirs.other = theirs, mine
+        self.net.on_event("connect", self.endpoint.name, there.name)
         listener.background_nursery.start_soon(listener.handler, theirs)
         try:
             await trio.sleep(_whole(self.net.delay(self.endpoint, there)))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import apsw
 import trio
@@ -113,14 +113,20 @@ class World:
         self._events = hashlib.sha256()
         self.events = 0
         self._told = 0
+        net.on_event = lambda event, here, there: self.note(event, -1, f"{here} {there}")
+        self.log: TextIO | None = None
+        """Where every event goes as text too: to find where two runs part."""
 
     # --- the log that two runs must share ---
 
     def note(self, event: str, member: int, what: bytes | str = b"") -> None:
         """One event for the hash of the run."""
         detail = what.hex() if isinstance(what, bytes) else what
-        self._events.update(f"{tick()} {event} {member} {detail}\n".encode())
+        line = f"{tick()} {event} {member} {detail}\n"
+        self._events.update(line.encode())
         self.events += 1
+        if self.log is not None:
+            self.log.write(line)
 
     def digest(self) -> str:
         """SHA-256 over every event so far: (virtual ms, event, node, what)."""
