@@ -331,6 +331,11 @@ class Contracts:
             },
         }
 
+    async def epoch_terms(self) -> tuple[int, int]:
+        """When the first epoch began and how long each lasts, in seconds."""
+        genesis, length = [int(await self._view("ConductEpochs", name)) for name in ("GENESIS", "EPOCH")]
+        return genesis, length
+
     async def standing_epoch(self) -> tuple[int, bytes]:
         """The epoch whose root stands now, and the root; zeros before the first."""
         epoch, root = await self._view("ConductEpochs", "standing")

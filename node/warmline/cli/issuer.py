@@ -8,6 +8,7 @@ import click
 
 from warmline.cli.cohort import issue_csv, renew
 from warmline.cli.ethereum import Options, chain_options, open_session, run
+from warmline.cli.vouchers import vouchers
 from warmline_protocol.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def command() -> None:
     """For organisations that train and credential supporters."""
 
 
-command.add_command(issue_csv)
-command.add_command(renew)
+for each in (issue_csv, renew, vouchers):
+    command.add_command(each)
 
 
 @command.command(short_help="Register a type of credential, as an issuer.")

@@ -34,7 +34,8 @@ from warmline_protocol.records.text import check_text
 if TYPE_CHECKING:
     from warmline.cli.keeping import Cupboard
     from warmline.cli.talk import Call
-    from warmline.client.line import Line
+    from warmline.client.feedback import seeker_side
+from warmline.client.line import Line
 
 HELPLINE = (
     "If you are in danger or may hurt yourself, please call your local emergency number now: 112 in Europe and on most "
@@ -241,7 +242,9 @@ class _Now:
         )
         self._introduce(due)
         wanting = self._wanting
-        async with open_session(self._line.client, contact_of(due), me=wanting.me, line=wanting.opening) as session:
+        async with open_session(
+            self._line.client, contact_of(due), me=wanting.me, line=wanting.opening, feedback=seeker_side(due)
+        ) as session:
             await self._converse(board, nursery, due, session)
 
     def _options(self, awake: Awake, now_ms: int) -> Options:

@@ -10,6 +10,7 @@ from warmline.cli.card import card
 from warmline.cli.duty import duty
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 from warmline.cli.standing import respond, standing
+from warmline.cli.vouchers import feedback
 
 if TYPE_CHECKING:
     from warmline.chain.wallet import Wallet
@@ -26,7 +27,7 @@ def command() -> None:
     """For peer supporters: keys, card, bond, credentials, being on duty."""
 
 
-for each in (card, duty, standing, respond):
+for each in (card, duty, standing, respond, feedback):
     command.add_command(each)
 
 

@@ -194,6 +194,7 @@ async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> Non
     from warmline.cli.seeker import Met, SeekerDeeds
     from warmline.cli.switchboard import Switchboard
     from warmline.cli.terminal import open_terminal
+    from warmline.client.feedback import seeker_side
     from warmline.client.session import Contact, open_session
     from warmline_protocol.errors import UsageError
     from warmline_protocol.records.text import check_text
@@ -224,7 +225,13 @@ async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> Non
             introduce(face, chosen, me)
             async with (
                 open_session(
-                    line.client, contact, me=me, line=opening, thread=word, vault=cupboard.vault if call.keep else None
+                    line.client,
+                    contact,
+                    me=me,
+                    line=opening,
+                    thread=word,
+                    vault=cupboard.vault if call.keep else None,
+                    feedback=seeker_side(chosen),
                 ) as session,
                 trio.open_nursery() as nursery,
             ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from warmline.client import session
+from warmline.client.session_events import FeedbackNone
 from warmline_protocol.session import events as said
 
 DIM, BOLD, WARM, COOL, ALARM = "2", "1", "33", "36", "31"
@@ -59,6 +60,15 @@ _ENDS = {
 }
 
 
+_WHY_NO_FEEDBACK = {
+    "no grant": "nobody who credentials them takes part in it",
+    "no voucher": "theirs are used up for now",
+    "issuer away": "whoever credentials them cannot be reached",
+    "refused": "what they showed does not hold",
+    "no answer": "their side did not take part",
+}
+
+
 def mark_of(avatar: bytes) -> str:
     """A small picture drawn from an avatar's seed."""
     marks = _MARKS.split()
@@ -80,6 +90,12 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
             return (
                 f"Still waiting after {seconds // 60 or 1} min. You can stay, or /leave and try a group or somebody "
                 "else. A helpline of your country is there at any hour.",
+                WARM,
+            )
+        case FeedbackNone(why):
+            return (
+                f"No feedback about this conversation is possible now ({_WHY_NO_FEEDBACK.get(why, why)}), so please do "
+                "not take them as verified here. You can talk all the same.",
                 WARM,
             )
         case session.QueueLost():

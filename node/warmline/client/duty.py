@@ -13,8 +13,10 @@ import trio
 
 from warmline.client.card import door_key
 from warmline.client.door_policy import DESK, KNOWN, OPEN, DoorGate, DoorRules, Person
+from warmline.client.feedback import PurseFile, SupporterSide
 from warmline.client.identity import Identity, IdentityFiles
 from warmline.client.line import Line
+from warmline.client.matching import Wanted
 from warmline.client.peers import Colleague, Supporting, colleagues, who_is
 from warmline.client.people_file import PeopleFile
 from warmline.client.programme import Programme
@@ -28,6 +30,7 @@ from warmline.client.succession import Heir, heirs, watch_inheritance
 from warmline.client.vault import FileVault, open_vault
 from warmline_protocol.errors import ConfigError, UnreachableError, UsageError, WarmlineError
 from warmline_protocol.records.card import Card
+from warmline_protocol.records.conduct import Conduct
 from warmline_protocol.records.listing import ROOM, Listing
 from warmline_protocol.session.known import WORD_SIZE
 from warmline_protocol.session.offers import introduce, seal_at_door
@@ -37,6 +40,8 @@ log = logging.getLogger("warmline.client")
 RENEW_EVERY = 6 * 3600.0
 """Seconds between renewals of the published groups, which live 48 h."""
 RETRY = 300.0
+CONDUCT_EVERY = 1800.0
+"""Seconds between looks at what the chain says of feedback; an epoch is a week."""
 KEPT_FILE = "kept.db"
 GOODBYE_WITHIN = 10.0
 """Seconds that closing the rooms may take."""
@@ -249,6 +254,7 @@ async def open_duty(
             nursery.start_soon(duty.rotas.run)
             nursery.start_soon(watch_inheritance, line, identity.card_id, listings)
             nursery.start_soon(duty.hear_introductions)
+            nursery.start_soon(_watch_conduct, line, identity, keeper, PurseFile(folder))
             yield duty
             await duty.close_rooms()
             nursery.cancel_scope.cancel()
@@ -286,6 +292,21 @@ async def _doors_open(keeper: DoorKeeper, wanted: int) -> None:
 def _clipped(name: str) -> str:
     """As much of a name as the book keeps: 64 bytes of UTF-8."""
     return name.encode()[:64].decode(errors="ignore")
+
+
+async def _watch_conduct(line: Line, identity: Identity, keeper: DoorKeeper, purses: PurseFile) -> None:
+    """Know what nodes agree on of feedback, for as long as a wallet stands behind this device."""
+    if identity.wallet is None:
+        return
+    agreed: list[Conduct | None] = [None]
+    keeper.feedback = SupporterSide(line.client, identity.wallet, identity.key, lambda: agreed[0], purses)
+    while True:
+        try:
+            collection, _ = await line.finder.collect(Wanted())
+            agreed[0] = collection.conduct(line.client.clock.utc_ms())
+        except WarmlineError as error:
+            log.info("what the chain says of feedback was not heard: %s", error)
+        await trio.sleep(CONDUCT_EVERY * line.client.rng.uniform(0.8, 1.0))
 
 
 async def _keep_people(line: Line, gate: DoorGate, people: PeopleFile) -> None:

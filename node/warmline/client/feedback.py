@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from warmline.client.matching import Supporter
 from warmline.client.session_client import Client
 from warmline.client.session_events import FeedbackNone, FeedbackReady
 from warmline.net.rpc import call
@@ -128,6 +129,14 @@ class SeekerSide:
             self._settled.set()
             self.why_not = why
             talk.tell(FeedbackNone(why))
+
+
+def seeker_side(who: Supporter) -> SeekerSide | None:
+    """The exchange for a session with them; None where the chain does not vouch for them, or has no feedback yet."""
+    conduct = who.conduct
+    if conduct is None or not conduct.roots or who.record.wallet is None or not who.vouching.verified:
+        return None
+    return SeekerSide(who.record.wallet, conduct)
 
 
 # -- the supporter

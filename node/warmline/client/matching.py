@@ -88,11 +88,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Supporter:
-    """Somebody to talk to one to one; ``record`` carries the key that proves them."""
+    """Somebody to talk to one to one; ``record`` carries the key that proves them, ``conduct`` what was agreed on
+    feedback when they were found."""
 
     record: OpenedRecord
     card: Card
     vouching: Vouching
+    conduct: Conduct | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,14 @@ class Collection:
     ) -> list[Supporter]:
         """Cards with an open door that fit, in the order of their record ids: nobody is ranked. With ``closed`` those
         too that let only people in who were given a word; ``advocates``, who take reports, instead of who listens."""
-        found = []
+        found, conduct = [], self.conduct(now_ms)
         for record in self.records(now_ms):
             if not isinstance(record.body, Card) or (ADVOCATE_TYPE in record.body.credentials) != advocates:
                 continue
             if suits(record.body, wanted, closed=closed):
                 vouching, refused = self._vouching(record, now_ms)
                 if not refused:
-                    found.append(Supporter(record, record.body, vouching))
+                    found.append(Supporter(record, record.body, vouching, conduct))
         return sorted(found, key=lambda supporter: supporter.record.id)
 
     def desks(self, now_ms: int) -> list[FoundDesk]:

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from warmline.client.awake import Awake
+from warmline.client.feedback import seeker_side
 from warmline.client.matching import Supporter
 from warmline.client.now import Asking, NowSettings, Search, Yes
 from warmline.client.ringing import Asked, DoorRinger, DoorRinging
@@ -70,7 +71,13 @@ class Reaching:
             self._tell(SaidYes(yes.who))
             contact = contact_of(yes.who)
             async with open_session(
-                self._client, contact, me=me, line=line, attempt=yes.attempt, vault=vault
+                self._client,
+                contact,
+                me=me,
+                line=line,
+                attempt=yes.attempt,
+                vault=vault,
+                feedback=seeker_side(yes.who),
             ) as session:
                 if await self._welcomed(session):
                     self._claimed(yes)

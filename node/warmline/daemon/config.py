@@ -87,6 +87,15 @@ class ChainSection:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedbackSection:
+    """For issuers: the token exchange by which people can say later whether they would come back."""
+
+    keys: str = _set(
+        "", "Directory, relative to this file, into which `warmline issuer vouchers` writes keys; empty: none served."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration; ``folder`` is the directory that relative paths start from."""
 
@@ -96,6 +105,7 @@ class Config:
     relay: RelaySection = field(default_factory=RelaySection)
     queues: QueuesSection = field(default_factory=QueuesSection)
     chain: ChainSection = field(default_factory=ChainSection)
+    feedback: FeedbackSection = field(default_factory=FeedbackSection)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -104,6 +114,7 @@ SECTIONS: dict[str, type[Any]] = {
     "relay": RelaySection,
     "queues": QueuesSection,
     "chain": ChainSection,
+    "feedback": FeedbackSection,
 }
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -27,13 +28,16 @@ from warmline.net.liveness import Keeper, KeeperSettings, open_keeper
 from warmline.net.relay import Relay, open_relay
 from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
 from warmline.services.directory_judge import RecordJudge
+from warmline.services.feedback import open_feedback
 from warmline.services.queues import QueueService, entry_of, open_queues
 from warmline.services.signals import SignalService, open_signal_service
 from warmline.store.store import Store
 from warmline_protocol.circuit_table import CircuitLimits
 from warmline_protocol.keys import SigningKey
+from warmline_protocol.records.envelope import CARD, record_id
 from warmline_protocol.records.messages import TOPIC
 from warmline_protocol.records.node import DIRECTORY, KAD, QUEUES, RELAY, Capacity
+from warmline_protocol.verdict import Verdict
 
 if TYPE_CHECKING:
     from libp2p.abc import ITransport
@@ -171,6 +175,17 @@ async def build_node(
             )
         )
         found.append(directory)
+        if config.feedback.keys:
+            feedback = open_feedback(
+                host,
+                store,
+                config.folder / config.feedback.keys,
+                speaks_for=partial(_speaks_for, directory, judge),
+                clock=clock,
+                rng=rng,
+                run_blocking=run_blocking,
+            )
+            await stack.enter_async_context(feedback)
         keeper = await stack.enter_async_context(
             open_keeper(
                 host,
@@ -203,6 +218,15 @@ async def build_node(
 
 def _open_signals(host: Libp2pHost, queues: QueueService) -> AbstractAsyncContextManager[SignalService]:
     return open_signal_service(host, entry_of=entry_of, established=queues.knows, crowded=lambda: queues.crowded)
+
+
+def _speaks_for(directory: Directory, judge: RecordJudge, wallet: bytes, key: bytes) -> bool:
+    """Whether a device key speaks for a wallet now: by the chain, or by a card that this node holds and admits."""
+    standing = judge.standing_of(wallet)
+    if standing is not None and standing.delegate_until(key) * 1000 > judge.clock.utc_ms():
+        return True
+    card = directory.record(record_id(CARD, wallet))
+    return card is not None and card.key == key and judge.admit(card).verdict is Verdict.ACCEPT
 
 
 def _located(directory: Directory, host: Libp2pHost, peer: str) -> tuple[str, ...] | None:
