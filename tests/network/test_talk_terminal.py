@@ -54,6 +54,9 @@ def test_a_conversation_from_the_first_screen_to_the_goodbye(network: Network, m
         seeker.type("rough week\n")
         seeker.expect("Calling Marta")
         seeker.expect("thrown away on this machine")
+        supporter.expect("somebody knocks")
+        assert "rough week" not in supporter.screen.words, "name and words are read by who asks for them"
+        supporter.type("/show\r")
         supporter.expect("rough week")
         supporter.type("/accept\r")
         seeker.expect("Marta is here.")
