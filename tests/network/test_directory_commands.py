@@ -62,3 +62,36 @@ async def test_a_week_is_published_found_and_one_group_withdrawn(tmp_path: Path)
             assert held.kind == TOMBSTONE
             said = await typed("find", "--topic", "grief", "--json", *entry)
             assert "grief-table" not in {group["id"] for group in json.loads(said.output)["groups"]}
+
+
+async def test_what_is_kept_is_shown_without_a_network_and_can_be_forgotten(tmp_path: Path) -> None:
+    kept = ["--data", str(tmp_path / "talk")]
+    async with a_network("a", "b", "c") as nodes:
+        entry = ["--entry", nodes[0].addr]
+        with trio.fail_after(4 * PATIENCE):
+            await nodes[1].directory.publish(make.signed_listing(at_ms=SystemClock().utc_ms(), topics=("grief",)))
+            for node in nodes:
+                await wait_listings(node, 1)
+            said = await typed("find", "--json", *kept, *entry)
+            assert len(json.loads(said.output)["groups"]) == 1
+            assert not (tmp_path / "talk").exists(), "nothing is kept unless it was asked for"
+            said = await typed("find", "--keep", "--topic", "no-such-topic", "--json", *kept, *entry)
+            assert json.loads(said.output)["groups"] == []
+            assert json.loads(said.output)["age_ms"] is None
+            (file,) = (tmp_path / "talk").iterdir()
+            assert b"no-such-topic" not in file.read_bytes(), "the search is not in it"
+    with trio.fail_after(4 * PATIENCE):
+        said = await typed("find", "--json", *kept, *entry)
+        alone = json.loads(said.output)
+        assert [group["topics"] for group in alone["groups"]] == [["grief"]], (
+            "all of the directory is, whatever was asked"
+        )
+        assert alone["age_ms"] >= 0
+        assert alone["operators"] == 0
+        said = await typed("find", *kept, *entry)
+        assert "no node can be reached now" in " ".join(said.output.split())
+        said = await typed("forget", *kept)
+        assert "Deleted" in said.output
+        assert not file.exists()
+        said = await typed("find", *kept, *entry)
+        assert said.exit_code != 0
