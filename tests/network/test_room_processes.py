@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from support.chain import warmline
 from support.commands import EXAMPLE, PASSPHRASE, Network, Node, Program, a_network, run
+from support.terminals import terminal
 
 QUICK = ("--heartbeat-every", "1", "--log-away-after", "3")
 
@@ -73,6 +75,31 @@ def test_the_rules_come_before_the_hello(network: Network, marta: Path) -> None:
     assert declining.process.wait(30) == 0
     assert duty.hang_up() == 0
     assert not any('"Reluctant"' in line for line in duty.heard)
+
+
+def test_a_person_is_asked_about_the_rules_and_has_the_rooms_verbs(network: Network, marta: Path) -> None:
+    duty = network.duty(marta)
+    words = warmline("groups", "join", "grief-table", "--adult", "--name", "Tess", *network.entry)
+    with terminal(words, width=100) as person:
+        person.expect("The rules of this group:")
+        person.expect("What is said here stays here.")
+        person.expect("Do you accept these rules?")
+        person.type("yes\r")
+        duty.do(do="accept", to=duty.wait("knock", name="Tess")["knock"])
+        person.expect("Marta is here.")
+        person.type("/who\r")
+        person.expect("Here are: Marta, Tess.")
+        duty.do(do="aside", to="Tess")
+        person.expect("Marta asks whether you want a word in private")
+        person.type("/no\r")
+        assert duty.wait("aside_answered")["yes"] is False
+        duty.do(do="mute", to="Tess")
+        person.expect("Tess listens for now.")
+        person.type("hello?\r")
+        person.expect("you are listening only for now")
+        person.type("/leave\r")
+        person.ended()
+    assert duty.hang_up() == 0
 
 
 def test_manners_of_a_room(network: Network, marta: Path) -> None:
