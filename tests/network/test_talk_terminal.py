@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,3 +111,76 @@ def test_ctrl_c_at_a_question_ends_quietly(network: Network, marta: Path) -> Non
         seeker.expect("Are you 18 or older?")
         assert seeker.interrupted() == 130
         assert "Traceback" not in seeker.screen.text
+
+
+def test_keeping_asks_twice_and_shows_nothing_and_ctrl_backslash_erases(
+    network: Network, marta: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "river"
+    options = ("--adult", "--name", "River", "--line", "hello", "--data", str(folder))
+    with on_duty(network, marta) as supporter, seeking(network, *options) as seeker:
+        before = seeker.modes()
+        supporter.expect("knocks")
+        supporter.type("/accept\r")
+        seeker.expect("Marta is here.")
+        seeker.type("/keep\r")
+        seeker.expect("A new passphrase for what you keep")
+        seeker.type("four quiet rivers\r")
+        seeker.expect("The same again")
+        seeker.type("four loud rivers\r")
+        seeker.expect("two different passphrases")
+        assert not folder.exists() or not list(folder.iterdir())
+        seeker.type("/keep\r")
+        seeker.expect("A new passphrase for what you keep")
+        seeker.type("four quiet rivers\r")
+        seeker.expect("The same again")
+        seeker.type("four quiet rivers\r")
+        seeker.expect("is kept on this device")
+        assert "quiet rivers" not in seeker.screen.text
+        supporter.type("I hear you\r")
+        seeker.expect("Marta: I hear you")
+        assert (folder / "kept.db").exists()
+        seeker.type("half a li\x1c")
+        assert seeker.ended() == 0
+        assert seeker.modes() == before
+        assert list(folder.iterdir()) == []
+        assert b"\x1b[2J\x1b[3J" in seeker.raw
+        supporter.type("\x04")
+        assert supporter.ended() == 0
+
+
+def test_the_closing_screen_offers_a_report_with_chosen_lines(network: Network, marta: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report"
+    with (
+        on_duty(network, marta) as supporter,
+        seeking(network, "--adult", "--name", "River", "--line", "hello") as seeker,
+    ):
+        supporter.expect("knocks")
+        supporter.type("/accept\r")
+        seeker.expect("Marta is here.")
+        seeker.type("please do not write to me again\r")
+        supporter.expect("please do not write")
+        supporter.type("I know where you live\r")
+        seeker.expect("Marta: I know where you live")
+        supporter.type("/leave\r")
+        seeker.expect("Enter lets it go")
+        seeker.type(f"/report {file}\r")
+        seeker.expect("Numbers to include")
+        seeker.type("1\r")
+        seeker.expect("Numbers to leave out")
+        seeker.type("\r")
+        seeker.expect("What happened, in your words")
+        seeker.type("they threatened me\r")
+        seeker.expect("1 signed messages of Marta and 1 lines of yours")
+        seeker.type("/thread\r")
+        seeker.expect("this conversation is over")
+        seeker.type("\r")
+        assert seeker.ended() == 0
+        assert "Take care of yourself" in seeker.screen.words
+        supporter.type("\x04")
+        assert supporter.ended() == 0
+    shown = subprocess.run(warmline("report", "verify", str(file)), capture_output=True, text=True, check=True).stdout
+    shown = " ".join(shown.split())
+    assert "signed: I know where you live" in shown
+    assert "unproven, the reporter's: please do not write to me again" in shown
+    assert "they threatened me" in shown

@@ -213,6 +213,7 @@ def test_a_keyring_that_does_not_let_go_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(ring, "delete_password", lambda service, name: None)
     with pytest.raises(StoreError, match="keyring still holds"):
         erase(tmp_path / "v.db")
+    assert left(tmp_path) == set()
 
 
 def test_no_keyring_is_said_before_anything_is_written(tmp_path: Path) -> None:

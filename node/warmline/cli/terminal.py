@@ -75,7 +75,8 @@ class Terminal:
     async def ask(self, prompt: str, *, hidden: bool = False) -> str | None:
         """One line in answer to a question, whoever reads :meth:`lines` at other times; None at the end of input."""
         before, self._editor.hidden = self._prompt, hidden
-        self.prompt(prompt if self.interactive else "")
+        self.show(prompt)  # whole: what stands before the typing is cut where it is long
+        self.prompt("(not shown) > " if hidden else "> ")
         try:
             line = await self._line()
             if line == PANIC and self._ended:
