@@ -46,12 +46,15 @@ Everything hangs on one :class:`Client` (who shares routes, node choice, engine,
 ``PeerAway()`` / ``PeerBack()``  what was said waits at a node for a while / they are back
 ``Left(member, name, why)``      left, blocked, closed, removed
 ``ReadOnly()`` / ``Writable()`` / ``SuccessorNamed(member, name)``   rooms: the host is away / back / hands over
-``OutOfStep(why)``               this side lost the thread. One to one the seeker says Hello again by itself, three
-                                 times at most; where that does not help, and in rooms: leave, and say Hello again
+``Muted(member, name)`` / ``Unmuted`` / ``SlowMode(ms)`` / ``CoFacilitates(member, name, ended)`` / ``Rejoined(before,
+member, name)`` / ``SuccessionNamed(card)`` / ``AsideAsked(aside, name)``   rooms; for their host also ``AsideAnswered``,
+                                 ``Facilitated`` and ``SecondFacilitatorGone``: see ``protocol`` ``session/events``
+``OutOfStep(why)``               this side lost the thread. The seeker, or a room's member, says Hello again by itself,
+                                 three times at most; where that does not help: leave, and say Hello again
 ``QueueLost(node)`` *            one of this side's own queues is gone, or its node has been away for a minute. One to
-                                 one another takes its place and the other side is told; in rooms the second carries on
-``Closed(why)``                  always the last: left, peer left, removed, host gone, unproven, declined, busy, stale,
-                                 no door, no answer
+                                 one, and for a room's member, another takes its place and the other side is told
+``Closed(why)``                  always the last: left, peer left, removed, host gone, lost, unproven, declined, busy,
+                                 stale, no door, no answer
 
 ``to_json(event) -> dict`` * gives ``{"event": "text_received", ...}`` with bytes as hex, for line-JSON drivers.
 
