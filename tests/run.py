@@ -70,6 +70,7 @@ def steps() -> list[Step]:
         Step("network", suite="network"),
         Step("hostile", suite="hostile"),
         Step("capture", suite="capture", workers=1),
+        Step("sim", suite="sim"),
         Step("interop", suite="interop", workers=1),
         Step("deploy", suite="deploy", workers=1),
         Step("demo", suite="demo", workers=1),

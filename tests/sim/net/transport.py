@@ -156,7 +156,8 @@ class MemoryStream(IMuxedStream):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        with trio.move_on_after(1, shield=True):
+            await self.close()
 
 
 class MemoryConnection(IMuxedConn):

@@ -199,14 +199,14 @@ class World:
         member.starts += 1
         member.endpoint = self.net.endpoint(member.name, member.ip)
         member.ended = trio.Event()
-        await self.nursery.start(self._live, member)
+        await self.nursery.start(self._host, member)
         self.note("up", index)
         return member
 
     def _skew_ms(self) -> int:
         return round(1000 * self.rng.uniform(-self.shape.skew, self.shape.skew))
 
-    async def _live(self, member: Member, task_status: trio.TaskStatus[None]) -> None:
+    async def _host(self, member: Member, task_status: trio.TaskStatus[None]) -> None:
         assert member.endpoint is not None and member.store is not None
         transport = MemoryTransport(self.net, member.endpoint, member.key.peer_id)
         try:
