@@ -47,8 +47,8 @@ Everything hangs on one :class:`Client` (who shares routes, node choice, engine,
 ``Left(member, name, why)``      left, blocked, closed, removed
 ``ReadOnly()`` / ``Writable()`` / ``SuccessorNamed(member, name)``   rooms: the host is away / back / hands over
 ``Muted(member, name)`` / ``Unmuted`` / ``SlowMode(ms)`` / ``CoFacilitates(member, name, ended)`` / ``Rejoined(before,
-member, name)`` / ``SuccessionNamed(card)`` / ``AsideAsked(aside, name)``   rooms; for their host also ``AsideAnswered``,
-                                 ``Facilitated`` and ``SecondFacilitatorGone``: see ``protocol`` ``session/events``
+member, name)`` / ``SuccessionNamed(card)`` / ``AsideAsked(aside, name)``   rooms; for their host also
+                                 ``AsideAnswered``, ``Facilitated``, ``SecondFacilitatorGone``: see ``session.events``
 ``OutOfStep(why)``               this side lost the thread. The seeker, or a room's member, says Hello again by itself,
                                  three times at most; where that does not help: leave, and say Hello again
 ``QueueLost(node)`` *            one of this side's own queues is gone, or its node has been away for a minute. One to
@@ -221,7 +221,7 @@ class Session(Wishes):
                 reading=self._read_with,
                 answered=self._answered,
             )
-        self._inlets = [Inlet(client, each, self._deliver, self._lost) for each in loaded.own]
+        self._inlets = [Inlet(client, each, self._deliver, self._lost, made=True) for each in loaded.own]
         await self._meet(loaded.pair, loaded.routes)
         for inlet in self._inlets:
             self._nursery.start_soon(inlet.run)
