@@ -62,3 +62,34 @@ async def test_both_sides_go_on_where_they_were(tmp_path: Path) -> None:
             with pytest.raises(UsageError):
                 async with resume_session(street.client("late"), his, kept):
                     pass
+
+
+async def test_going_on_before_anything_was_read_and_with_no_node_in_reach(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada, vault = a_supporter(street), MemoryVault(SystemClock())
+            async with ada.at_the_door() as keeper:
+                async with open_session(street.client("river"), ada.contact, me=RIVER, vault=vault) as seeker:
+                    supporter = await keeper.accept(await keeper.knocks.receive())
+                    await seeker.wait_established()
+                    for inlet in seeker._inlets:  # as when the program dies between making a queue and following it
+                        inlet.own.cursor = None
+                    await seeker.send("before")
+                    await until(supporter, TextReceived)
+                    saved = dict(vault._kept)
+                    seeker.detach()
+                vault._kept = {place: saved.get(place, kept) for place, kept in vault._kept.items()}
+                for house in street.houses:
+                    house.die()
+                (kept,) = vault.ids(KIND)
+                async with resume_session(street.client("river again"), vault, kept) as seeker:
+                    message = await seeker.send("after")
+                    await until(seeker, MessageState, id=message, state="waiting")
+                    with trio.move_on_after(0.5):
+                        await seeker.wait_closed()
+                    assert not seeker.closed
+                    for house in street.houses:
+                        house.wake()
+                    assert (await until(supporter, TextReceived)).text == "after"
+                    await supporter.send("and back")
+                    assert (await until(seeker, TextReceived)).text == "and back"

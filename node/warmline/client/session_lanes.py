@@ -30,9 +30,18 @@ class Inlet:
     """Follows one's own queue for as long as :meth:`run` runs."""
 
     def __init__(
-        self, client: Client, own: OwnQueue, deliver: Deliver, lost: Callable[[Inlet], None] = lambda inlet: None
+        self,
+        client: Client,
+        own: OwnQueue,
+        deliver: Deliver,
+        lost: Callable[[Inlet], None] = lambda inlet: None,
+        *,
+        made: bool = False,
     ) -> None:
-        """``lost`` is called when the node says that the queue is gone, and when it has been out of reach for long."""
+        """``lost`` is called when the node says that the queue is gone, and when it has been out of reach for long.
+
+        ``made``: the queue is there already, though perhaps nothing was ever read from it.
+        """
         self.own = own
         self._lost = lost
         self.up = False
@@ -41,7 +50,7 @@ class Inlet:
         self._down_since: float | None = None
         self._client = client
         self._deliver = deliver
-        self._created = own.cursor is not None
+        self._created = made
         self._stop = trio.Event()
         self._stopped = trio.Event()
 
