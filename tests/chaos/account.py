@@ -11,7 +11,7 @@ Rules, for whoever reads the code to check us:
 * what supporters said is shown as signed
 * a person whose program was killed is told again what it had not yet noted as told, and nothing else; what was being
   said at that moment was either taken, and then all of this holds, or it was not and may be shown once at most
-* a person gives up a session only when told that the other side has no queue
+* a person gives up a session only when told that the other side has no queue or the host is away, or when nobody came
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Account:
             self.unsure.add(line["key"])
         elif what == "gave up":
             self.gave_up[line["why"]] += 1
-            if "no queue" not in line["why"]:
+            if line["why"] == "nothing happens":
                 self.wrong(f"{line['talk']} {line['number']}: {line['who']} gave up: {line['why']}", "")
         elif what == "event" and line["told"]["event"] == "closed":
             self.closed[line["told"]["why"]] += 1

@@ -17,14 +17,17 @@ from warmline.client.session import (
     to_json,
 )
 from warmline_protocol.errors import UsageError
-from warmline_protocol.session.events import Closed, Gap, MessageState, TextReceived
+from warmline_protocol.session.events import Closed, Gap, MessageState, ReadOnly, TextReceived, Writable
 
 ENTER = 90.0
 """Seconds to get into a session before it is tried afresh."""
 PATIENCE = 240.0
 """Seconds without anything happening in a session after which a person leaves it: a hang, unless it was told why."""
 NO_QUEUE = "the other side has no queue at this moment"
-PATIENCE_NO_QUEUE = 10.0
+AWAY = "the room's host is away"
+NOBODY = "nobody came"
+PATIENCE_WITH = {NO_QUEUE: 10.0, AWAY: 15.0, NOBODY: 90.0}
+"""Seconds until somebody leaves who was told why nothing happens."""
 
 
 class Part:
@@ -40,7 +43,8 @@ class Part:
         self.final: set[bytes] = set()
         self.ended = False
         self.said = sum(each == number for each in person.memory.sent.get((leg.talk.name, leg.who), {}).values())
-        self.told_no_queue = False
+        self.excuse = ""
+        """Why nothing happens, as this person was told."""
         self.last_change = trio.current_time()
 
     def write(self, what: str, **fields: Any) -> None:
@@ -58,7 +62,7 @@ class Part:
     def take_down(self, event: Any) -> None:
         person, self.last_change = self.person, trio.current_time()
         if isinstance(event, MessageState):
-            self.told_no_queue = event.why == NO_QUEUE
+            self.excuse = NO_QUEUE if event.why == NO_QUEUE else ""
             self.write("state", id=event.id.hex(), state=event.state, by=list(event.by), why=event.why, last=event.last)
             person.states[event.id] = fate(event.state, event.last)
             if event.last:
@@ -72,6 +76,8 @@ class Part:
             self.write("gap", sender=event.sender.hex(), count=event.count)
             person.counts["gaps"] += 1
         else:
+            if isinstance(event, ReadOnly | Writable):
+                self.excuse = AWAY if isinstance(event, ReadOnly) else ""
             told = to_json(event)
             self.write("event", told=told)
             if isinstance(event, Closed):
@@ -104,11 +110,11 @@ class Part:
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait for this or the end; a person to whom nothing happens for long leaves in the end."""
         while not self.at_end() and not true():
-            patience = PATIENCE_NO_QUEUE if self.told_no_queue else PATIENCE
+            patience = PATIENCE_WITH.get(self.excuse, PATIENCE)
             with trio.move_on_after(max(0.0, self.last_change + patience - trio.current_time())):
                 await self.person.news.wait()
                 continue
-            self.write("gave up", why=NO_QUEUE if self.told_no_queue else "nothing happens")
+            self.write("gave up", why=self.excuse or "nothing happens")
             await self.conversation.aclose()
             return
 

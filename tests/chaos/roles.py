@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from chaos import plan, words
-from chaos.part import Part
+from chaos.part import NOBODY, Part
 from chaos.people import FAR_MS, Leg, Person
 from warmline.client.rooms import HostedRoom, host_room, join_room
 from warmline.client.session import (
@@ -245,7 +245,9 @@ class Supporter:
                 part.write("in")
                 self.person.tell(leg, number, done=False)
                 if number % 4:  # else some of it is said to nobody
+                    part.excuse = NOBODY
                     await part.until(lambda: len(room.people) > 1)
+                    part.excuse = ""
                 await part.speak()
                 if part.sitting.leaver != "host":
                     members = [who for who in leg.talk.counts if who != "host"]
@@ -279,4 +281,4 @@ async def take_seat(person: Person, talk: plan.Talk, who: str) -> None:
                     await part.speak()
                     person.tell(leg, number, done=True)
                     if part.sitting.leaver != who:
-                        await person.until(part.at_end)
+                        await part.until(lambda: False)
