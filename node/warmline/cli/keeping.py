@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from warmline.client.threads import Thread
     from warmline.client.vault import Erased, FileVault
 
 FILE = "kept.db"
+GIVE_BACK = 10.0
+"""Seconds that closing the vault may take."""
 ASKED = "Passphrase for what you keep on this device"
 
 Ask = Callable[[str], Awaitable[str]]
@@ -91,7 +94,7 @@ class Cupboard:
         return erase(self.path)
 
 
-async def ask_before(words: str) -> str:
+async def ask_before(words: str) -> str:  # noqa: ASYNC124 - one of two ways to ask
     """For questions before the terminal is taken over."""
     text: str = click.prompt(words, hide_input=True, err=True)
     return text
@@ -104,3 +107,34 @@ def passphrase_of(fd: int | None) -> str:
     from warmline.chain.wallet import passphrase_from_fd
 
     return passphrase_from_fd(fd)
+
+
+async def which_kept(cupboard: Cupboard, wanted: str) -> tuple[bytes, str]:
+    """The one kept conversation that is meant, by its id and the other side's name. UsageError where none is."""
+    from warmline.client.session_keep import kept_sessions
+    from warmline.env import run_in_thread
+    from warmline_protocol.errors import UsageError
+
+    if not cupboard.exists:
+        raise UsageError("no conversation is kept on this device", hint="/keep keeps one, for a day.")
+    vault = await cupboard.open(ask_before)
+    kept = await run_in_thread(lambda: kept_sessions(vault))
+    found = [each for each in kept if not wanted or each[1] == wanted]
+    if not found:
+        raise UsageError("no such conversation is kept any more", hint="They are kept for a day from their last word.")
+    if len(found) > 1:
+        names = ", ".join(sorted({name for _, name in found}))
+        raise UsageError("several conversations are kept", hint=f"Say which by --with NAME: {names}.")
+    return found[0]
+
+
+async def kept_thread(cupboard: Cupboard, name: str) -> Thread:
+    """The thread that is kept under this name."""
+    from warmline.client.threads import thread_named
+    from warmline.env import run_in_thread
+    from warmline_protocol.errors import UsageError
+
+    if not cupboard.exists:
+        raise UsageError("no thread is kept on this device", hint="/thread NAME in a conversation begins one.")
+    vault = await cupboard.open(ask_before)
+    return await run_in_thread(lambda: thread_named(vault, name))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from warmline.cli.entries import entry_option, known_entries
-from warmline.cli.keeping import Cupboard, ask_before, keeping_options, passphrase_of
+from warmline.cli.keeping import (
+    GIVE_BACK,
+    Cupboard,
+    ask_before,
+    keeping_options,
+    kept_thread,
+    passphrase_of,
+    which_kept,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
     from warmline.client.line import Line
     from warmline.client.matching import Supporter
     from warmline.client.session import Conversation, Persona
-    from warmline.client.threads import Thread
 
 
 @click.group(invoke_without_command=True, short_help="Talk to a peer, end-to-end encrypted.")
@@ -204,7 +211,7 @@ async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> Non
     word, wanted_card, me = b"", call.card, None
     try:
         if call.thread:
-            thread = await _thread(cupboard, call.thread)
+            thread = await kept_thread(cupboard, call.thread)
             word, wanted_card, me = thread.word, thread.card.hex(), thread.me
         elif call.word:
             if not call.card:
@@ -243,7 +250,8 @@ async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> Non
             if not board.quit and (call.with_closing or not as_json):
                 await closing_screen(board, session, deeds)
     finally:
-        await _give_back(cupboard)
+        with trio.move_on_after(GIVE_BACK, shield=True):
+            await cupboard.close()
 
 
 async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> None:
@@ -258,7 +266,7 @@ async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> N
     from warmline.client.session import resume_session
 
     try:
-        kept, name = await _which_kept(cupboard, call.card)
+        kept, name = await which_kept(cupboard, call.card)
         assert cupboard.vault is not None
         line = await _pick_up(entries, call)
         async with open_terminal() as terminal:
@@ -283,36 +291,8 @@ async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> N
             if not board.quit and (call.with_closing or not call.as_json):
                 await closing_screen(board, session, deeds)
     finally:
-        await _give_back(cupboard)
-
-
-async def _which_kept(cupboard: Cupboard, wanted: str) -> tuple[bytes, str]:
-    from warmline.client.session_keep import kept_sessions
-    from warmline.env import run_in_thread
-    from warmline_protocol.errors import UsageError
-
-    if not cupboard.exists:
-        raise UsageError("no conversation is kept on this device", hint="/keep keeps one, for a day.")
-    vault = await cupboard.open(ask_before)
-    kept = await run_in_thread(lambda: kept_sessions(vault))
-    found = [each for each in kept if not wanted or each[1] == wanted]
-    if not found:
-        raise UsageError("no such conversation is kept any more", hint="They are kept for a day from their last word.")
-    if len(found) > 1:
-        names = ", ".join(sorted({name for _, name in found}))
-        raise UsageError("several conversations are kept", hint=f"Say which by --with NAME: {names}.")
-    return found[0]
-
-
-async def _thread(cupboard: Cupboard, name: str) -> Thread:
-    from warmline.client.threads import thread_named
-    from warmline.env import run_in_thread
-    from warmline_protocol.errors import UsageError
-
-    if not cupboard.exists:
-        raise UsageError("no thread is kept on this device", hint="/thread NAME in a conversation begins one.")
-    vault = await cupboard.open(ask_before)
-    return await run_in_thread(lambda: thread_named(vault, name))
+        with trio.move_on_after(GIVE_BACK, shield=True):
+            await cupboard.close()
 
 
 async def _pick_up(entries: tuple[str, ...], call: Call) -> Line:
@@ -332,13 +312,6 @@ def _face(terminal: Terminal, as_json: bool) -> Face:
     from warmline.cli.switchboard import JsonFace, TerminalFace
 
     return JsonFace(terminal) if as_json else TerminalFace(terminal)
-
-
-async def _give_back(cupboard: Cupboard) -> None:
-    import trio
-
-    with trio.CancelScope(shield=True):
-        await cupboard.close()
 
 
 async def serve_one(

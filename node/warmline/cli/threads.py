@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from warmline.cli.keeping import Cupboard, ask_before, keeping_options, passphrase_of
+from warmline.cli.keeping import GIVE_BACK, Cupboard, ask_before, keeping_options, passphrase_of
 
 if TYPE_CHECKING:
     from warmline.client.vault import FileVault
@@ -70,6 +70,7 @@ def _with(cupboard: Cupboard, work: Callable[[FileVault], T]) -> T:
         try:
             return await run_in_thread(lambda: work(vault))
         finally:
-            await cupboard.close()
+            with trio.move_on_after(GIVE_BACK, shield=True):
+                await cupboard.close()
 
     return trio.run(open_and_work)
