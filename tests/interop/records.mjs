@@ -8,7 +8,7 @@ import { keccak_256 as keccak } from '@noble/hashes/sha3.js'
 const RECORD_MAX = 16 * 1024
 const SKEW_MS = 5 * 60_000
 const HOUR = 3_600_000
-const LIFE_MS = { node: 24 * HOUR, listing: 48 * HOUR, card: 7 * 24 * HOUR, desk: 7 * 24 * HOUR }
+const LIFE_MS = { node: 24 * HOUR, listing: 48 * HOUR, card: 7 * 24 * HOUR, desk: 7 * 24 * HOUR, collector: 7 * 24 * HOUR }
 const utf8 = (text) => new TextEncoder().encode(text)
 export const hex = (bytes) => Buffer.from(bytes).toString('hex')
 export const join = (...parts) => Uint8Array.from(Buffer.concat(parts.map((part) => Uint8Array.from(part))))

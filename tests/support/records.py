@@ -9,8 +9,11 @@ from typing import Any
 from coincurve import PrivateKey
 
 from warmline_protocol import limits
+from warmline_protocol.feedback.messages import CollectorSheet
+from warmline_protocol.feedback.sheets import sheet_digest, sign_digest
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.card import AgeBand, Card, ContactKey, Door
+from warmline_protocol.records.collector import RELEASES, CollectorRecord, Drops
 from warmline_protocol.records.delegation import SUPPORTER, Delegation, sign_delegation
 from warmline_protocol.records.delegation import wallet_of as wallet_of_key
 from warmline_protocol.records.desk import Desk, Shift, ZoneRota
@@ -18,6 +21,7 @@ from warmline_protocol.records.envelope import CARD, OpenedRecord, open_record, 
 from warmline_protocol.records.listing import ROOM, Listing, Slot
 from warmline_protocol.records.node import Capacity, NodeAddress, NodeRecord
 from warmline_protocol.records.standing import ChainHead, Credential, Standing
+from warmline_protocol.session.xwing import SealingKey
 
 NOW = 1_800_000_000_000
 CHAIN = 31337
@@ -174,3 +178,28 @@ def signed_desk(name: str = "ana", *, wallet: bool = True, at_ms: int = NOW, **c
     given = delegation(name, at_ms=at_ms) if wallet else None
     owner = given.wallet if given else key(name).public
     return sign_record(desk(owner, at_ms=at_ms, **changes), key(name), given)
+
+
+def collector_sheet(name: str = "ana", *, contract: bytes = b"\xc0" * 20) -> CollectorSheet:
+    sealing = SealingKey(hashlib.sha256(b"sealing " + name.encode()).digest())
+    unsigned = CollectorSheet(
+        CHAIN, contract, wallet_of(name), key(name).public, sealing.public, 1, 1000, bytes(64) + b"\x1b"
+    )
+    return replace(unsigned, signature=sign_digest(sheet_digest(unsigned), wallet_secret(name)))
+
+
+def collector(
+    name: str = "ana", *, at_ms: int = NOW, epochs: tuple[int, ...] = (5, 6), **changes: Any
+) -> CollectorRecord:
+    nodes = (address("one"), address("two"))
+    drops = tuple(
+        Drops(epoch, nodes, tuple(hashlib.sha256(bytes([epoch, slot])).digest()[:16] for slot in range(RELEASES)))
+        for epoch in epochs
+    )
+    end = at_ms + limits.COLLECTOR_LIFE_MS
+    made = CollectorRecord(wallet_of(name), at_ms, end, collector_sheet(name), address(), drops)
+    return replace(made, **changes)
+
+
+def signed_collector(name: str = "ana", *, at_ms: int = NOW, **changes: Any) -> bytes:
+    return sign_record(collector(name, at_ms=at_ms, **changes), key(name), delegation(name, at_ms=at_ms))

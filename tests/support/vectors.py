@@ -141,6 +141,7 @@ def record_rows() -> list[dict[str, Any]]:
         "listing of a key": make.signed_listing(wallet=False),
         "card": make.signed_card(credentials=(make.TYPE,)),
         "desk": make.signed_desk(),
+        "collector": make.signed_collector(),
         "card on a desk": make.signed_card(desks=(b"d" * 32,)),
         "node": make.signed_node(),
         "node of a proven operator": sign_record(make.node_record("ana", wallet=given.wallet), make.key("ana"), given),

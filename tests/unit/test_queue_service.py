@@ -359,9 +359,10 @@ async def test_one_entry_cannot_shut_a_door() -> None:
         assert isinstance(await door.append(cell("someone in need"), entry="honest"), Receipt)
 
 
-async def test_a_drop_releases_at_its_time() -> None:
+@pytest.mark.parametrize("kind", ["queue", DOOR])
+async def test_a_drop_releases_at_its_time(kind: str) -> None:
     async with a_store(MEMORY) as store:
-        drop = Owner(a_service(store, clock := HandClock()))
+        drop = Owner(a_service(store, clock := HandClock()), kind)
         await drop.create(release_at=clock.now_ms + HOUR_MS)
         assert (await drop.receipt(cell(1))).seq == 1
         early = await drop.read()

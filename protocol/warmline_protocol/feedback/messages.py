@@ -109,22 +109,16 @@ class SetAnnouncement:
     signature: Signature
 
 
-@message("set-read")
+@message("collector-read")
 @dataclass(frozen=True, slots=True)
-class SetRead:
-    """Ratings of the announced set behind ``after``, a serial; from the beginning without it."""
+class CollectorRead:
+    """What a collector laid out for an epoch, from a byte on: its announcement, its vote, or its set as it is sealed to
+    ``reader``, another collector."""
 
+    what: Annotated[str, OneOf("announcement", "set", "vote")]
     epoch: Epoch
-    after: Bytes32 | None = None
-
-
-@message("set-page")
-@dataclass(frozen=True, slots=True)
-class SetPage:
-    """In the order of their serials; ``last`` when there are no more."""
-
-    ratings: Annotated[tuple[Rating, ...], Size(0, limits.FEEDBACK_PAGE)]
-    last: bool
+    offset: U53
+    reader: Wallet | None = None
 
 
 @message("batch-head")
@@ -162,7 +156,7 @@ class BatchRead:
 @message("batch-page")
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """``size`` is that of the whole batch."""
+    """``size`` is that of the whole."""
 
     data: Annotated[bytes, Size(0, limits.FEEDBACK_PAGE_BYTES)]
     size: U53

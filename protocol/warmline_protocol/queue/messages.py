@@ -47,8 +47,8 @@ class Challenge:
 class Create:
     """Make the queue that belongs to ``owner``; its id follows from that key, so that asking twice makes one.
 
-    A queue has ``send_hash``, a room log ``send_hash``, ``read_hash`` and ``fence``, a door none of them. A queue with
-    ``release_at`` is a drop: it takes cells at once and shows them from that time on. Signed by the owner.
+    A queue has ``send_hash``, a room log ``send_hash``, ``read_hash`` and ``fence``, a door none of them. A queue or
+    door with ``release_at`` is a drop: it takes cells at once and shows them from that time on. Signed by the owner.
     """
 
     kind: Annotated[str, OneOf(QUEUE, DOOR, LOG)]
@@ -66,7 +66,7 @@ class Create:
         has = (self.send_hash is not None, self.read_hash is not None, self.fence is not None)
         if has != (self.kind != DOOR, self.kind == LOG, self.kind == LOG):
             raise UsageError(f"a {self.kind} is created with other keys than these")
-        if self.release_at is not None and self.kind != QUEUE:
+        if self.release_at is not None and self.kind == LOG:
             raise UsageError(f"a {self.kind} has no release time")
         if self.cap > CAPS[self.kind]:
             raise UsageError(f"a {self.kind} holds at most {CAPS[self.kind]} cells")

@@ -20,7 +20,7 @@ from warmline_protocol import limits
 from warmline_protocol.errors import BadSignatureError, OversizeError, RemoteError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.delegation import Delegation
-from warmline_protocol.records.envelope import CARD, DESK, LISTING, NODE, TOMBSTONE, OpenedRecord, open_record
+from warmline_protocol.records.envelope import CARD, COLLECTOR, DESK, LISTING, NODE, TOMBSTONE, OpenedRecord, open_record
 from warmline_protocol.records.standing import ChainHead, Standing
 from warmline_protocol.verdict import Verdict
 
@@ -65,6 +65,7 @@ HINTS: Final = {
     "standing_stale": "Published as unverified for now: this node's view of the chain is more than an hour old.",
     "tombstone": "Withdrawn; nodes forget the record as the news reaches them.",
     "node": "Published.",
+    "collector": "Published; it counts where the chain names this wallet as a collector.",
     "future": "Set your clock (NTP): the record is signed more than five minutes in the future.",
     "expired": "Sign the record again: its time is over.",
     "older": "Nothing to do: a newer version of this record is already here.",
@@ -176,6 +177,8 @@ def _by_standing(record: OpenedRecord, standing: Standing | None, head: ChainHea
         return Admission(Verdict.ACCEPT, "tombstone")
     if record.kind == NODE:
         return Admission(Verdict.ACCEPT, "node")
+    if record.kind == COLLECTOR:  # whether it counts is for clients, who know the contract's list
+        return Admission(Verdict.ACCEPT, "collector")
     if head is None:
         return Admission(Verdict.ACCEPT, "no_chain")
     if given is None:

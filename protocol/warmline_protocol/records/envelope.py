@@ -19,6 +19,7 @@ from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import BadSignatureError, MalformedError, UsageError
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.records.card import Card, Owner, check_owner
+from warmline_protocol.records.collector import CollectorRecord
 from warmline_protocol.records.delegation import NODE as NODE_SCOPE
 from warmline_protocol.records.delegation import SUPPORTER, Delegation
 from warmline_protocol.records.desk import Desk
@@ -26,13 +27,14 @@ from warmline_protocol.records.listing import Listing
 from warmline_protocol.records.node import NodeRecord
 from warmline_protocol.wire import U53, Bytes32, OneOf, Size, pack, unpack
 
-NODE, CARD, LISTING, DESK, TOMBSTONE = "node", "card", "listing", "desk", "tombstone"
-KINDS = (NODE, CARD, LISTING, DESK, TOMBSTONE)
+NODE, CARD, LISTING, DESK, COLLECTOR, TOMBSTONE = "node", "card", "listing", "desk", "collector", "tombstone"
+KINDS = (NODE, CARD, LISTING, DESK, COLLECTOR, TOMBSTONE)
 LIFE_MS = {
     NODE: limits.NODE_LIFE_MS,
     CARD: limits.CARD_LIFE_MS,
     LISTING: limits.LISTING_LIFE_MS,
     DESK: limits.DESK_LIFE_MS,
+    COLLECTOR: limits.COLLECTOR_LIFE_MS,
 }
 
 
@@ -41,7 +43,7 @@ class Tombstone:
     """Kind ``tombstone``: the owner's record ``of`` (kind) and ``slug`` ended at ``seq``."""
 
     owner: Owner
-    of: Annotated[str, OneOf(CARD, LISTING, NODE, DESK)]
+    of: Annotated[str, OneOf(CARD, LISTING, NODE, DESK, COLLECTOR)]
     slug: Annotated[str, Size(0, 48)]
     seq: U53
     not_after: U53
@@ -52,12 +54,13 @@ class Tombstone:
             raise UsageError("a tombstone that does not outlive what it ends")
 
 
-Body: TypeAlias = NodeRecord | Card | Listing | Desk | Tombstone
+Body: TypeAlias = NodeRecord | Card | Listing | Desk | CollectorRecord | Tombstone
 _CLASSES: dict[str, type[Body]] = {
     NODE: NodeRecord,
     CARD: Card,
     LISTING: Listing,
     DESK: Desk,
+    COLLECTOR: CollectorRecord,
     TOMBSTONE: Tombstone,
 }
 
@@ -185,6 +188,8 @@ def _check_speaker(signed: SignedRecord, body: Body) -> None:
         skew = limits.CLOCK_SKEW_MS
         if not given.not_before_s * 1000 - skew <= body.seq <= given.not_after_s * 1000 + skew:
             raise MalformedError("a record signed outside the time of its delegation")
+    if isinstance(body, CollectorRecord) and given is None:
+        raise MalformedError("a collector's record without a wallet's delegation")
     if isinstance(body, NodeRecord) and body.wallet != (given.wallet if given else None):
         raise MalformedError("a node record whose operator's wallet is not the one that delegated")
     expected = signed.key if about_node or given is None else given.wallet

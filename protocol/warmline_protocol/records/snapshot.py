@@ -1,7 +1,7 @@
 """A node's directory as a client fetches it: a summary index, bodies in buckets, and a signed sheet of standing.
 
-One index of at most 2 MiB holds a row of at most 256 bytes for every card, listing, desk and tombstone, in id order; a
-client reads all of it and searches on its own device. Bodies come in buckets of at least 32 neighbours in id order, so
+One index of at most 2 MiB holds a row of at most 256 bytes for every card, listing, desk, collector and tombstone, in id
+order; a client reads all of it and searches on its own device. Bodies come in buckets of at least 32 neighbours in id order, so
 a bucket tells the node little about which of them was wanted. Rows are hints that nobody signed: what counts is the
 body. A row that had to leave tags out says so (``cut``) and then matches every search until its body is read.
 
@@ -28,13 +28,13 @@ from warmline_protocol.records.card import Card
 from warmline_protocol.records.conduct import Conduct, KeyRoot
 from warmline_protocol.records.delegation import Wallet
 from warmline_protocol.records.desk import Desk
-from warmline_protocol.records.envelope import CARD, DESK, LISTING, TOMBSTONE, OpenedRecord
+from warmline_protocol.records.envelope import CARD, COLLECTOR, DESK, LISTING, TOMBSTONE, OpenedRecord
 from warmline_protocol.records.listing import Listing, Slot
 from warmline_protocol.records.messages import Manifest
 from warmline_protocol.records.standing import ChainHead, Credential, Standing
 from warmline_protocol.wire import U53, Bytes32, OneOf, Range, Size, pack, unpack
 
-IN_SNAPSHOT: Final = (CARD, LISTING, DESK, TOMBSTONE)
+IN_SNAPSHOT: Final = (CARD, LISTING, DESK, COLLECTOR, TOMBSTONE)
 GWEI: Final = 10**9
 STANDING_ROW: Final = 4096
 """Bytes that the standing of one supporter may take in a sheet, its head included."""
@@ -65,7 +65,7 @@ class Summary:
 
 
 def summarise(record: OpenedRecord) -> bytes:
-    """The row of a card, listing, desk or tombstone, at most 256 bytes."""
+    """The row of a card, listing, desk, collector or tombstone, at most 256 bytes."""
     body = record.body
     row = Summary(
         record.id, record.digest[:8], record.kind, record.seq, record.expires, "", (), (), "", b"", 0, 0, False
