@@ -26,10 +26,17 @@ def command() -> None:
 def verify(file: Path, as_json: bool) -> None:
     """Check FILE, which /report wrote, and show what it proves. Needs no network and no chain."""
     from warmline_protocol import limits
+    from warmline_protocol.errors import RemoteError, UsageError
     from warmline_protocol.session.evidence_bundle import verify_bundle
 
     with file.open("rb") as source:
-        finding = verify_bundle(source.read(limits.REPORT_MAX + 1))
+        data = source.read(limits.REPORT_MAX + 1)
+    try:
+        finding = verify_bundle(data)
+    except RemoteError as error:
+        raise UsageError(
+            f"{file} proves nothing: {error.message}", hint="One part that does not hold makes all of it worthless."
+        ) from None
     if as_json:
         click.echo(json.dumps(_as_json(finding), ensure_ascii=False))
         return
