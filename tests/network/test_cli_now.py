@@ -193,7 +193,7 @@ def test_everybody_declines_and_nobody_waits_out_the_minute(network: Network, de
     ada.do(do="pause")
     ada.wait("resting")
     seeker = seek(network)
-    seeker.wait("asking", now=1)
+    seeker.wait("awake")
     ada.do(do="ready")
     ada.wait("ready")
     ada.do(do="accept", to=ada.wait("offer")["offer"])

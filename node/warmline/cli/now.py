@@ -284,10 +284,11 @@ class _Now:
     def _progress(self, progress: Progress) -> None:
         match progress:
             case Asking(seconds, asked, now):
-                if now:
-                    people = "1 person" if now == 1 else f"{now} people"
+                if seconds:
+                    people = "nobody" if not now else "1 person" if now == 1 else f"{now} people"
+                    again = "" if now else "; who was busy is asked again in a moment"
                     self._face.note(
-                        f"… {seconds} s: asking {people} right now, {asked} so far.",
+                        f"… {seconds} s: asking {people} right now, {asked} so far{again}.",
                         words.DIM,
                         event="asking",
                         seconds=seconds,
