@@ -160,8 +160,10 @@ class Session(Wishes):
         return self._inlets[0].own.node if machine.is_host else self._routes[0].node
 
     async def _forget(self) -> None:
-        if self._keep is not None:
-            await self.client.run_blocking(self._keep.forget)
+        async with self._lock:  # a save under way would put it back
+            keep, self._keep = self._keep, None
+            if keep is not None:
+                await self.client.run_blocking(keep.forget)
 
     async def _take_cells(self, cells: list[bytes]) -> None:
         if self._reader is not None:  # a fresh Hello is out: this may be its answer, or a word of the new session
