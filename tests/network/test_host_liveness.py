@@ -129,6 +129,20 @@ async def test_a_lost_pinned_peer_is_tried_twice_a_minute(autojump_clock: trio.t
         assert 13 <= keeper.dials - before <= 40
 
 
+async def test_a_satisfied_keeper_meets_one_more_a_minute_up_to_three_times_its_degree(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    addrs = [f"/ip4/192.0.2.{n}/tcp/1/p2p/{key_of(f'somebody {n}').peer_id}" for n in range(1, 21)]
+    host = EverybodyAnswers()
+    async with open_keeper(host, KeeperSettings(degree=2), candidates=lambda: addrs, rng=SeededRng(3)):
+        await trio.sleep(30)
+        assert len(host.peers()) == 2
+        await trio.sleep(200)
+        assert 4 <= len(host.peers()) <= 6
+        await trio.sleep(3600)
+        assert len(host.peers()) == 6
+
+
 class NobodyAnswers:
     """A host in a network where nobody answers; only what a keeper uses."""
 
@@ -144,3 +158,17 @@ class NobodyAnswers:
         from warmline_protocol.errors import UnreachableError
 
         raise UnreachableError("nobody")
+
+
+class EverybodyAnswers(NobodyAnswers):
+    """A host in a network where everybody answers."""
+
+    def __init__(self) -> None:
+        self._peers: list[str] = []
+
+    def peers(self) -> tuple[str, ...]:
+        return tuple(self._peers)
+
+    async def connect(self, addr: str, *, deadline: float | None = None) -> str:
+        self._peers.append(addr.rsplit("/", 1)[1])
+        return self._peers[-1]

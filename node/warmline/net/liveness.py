@@ -38,6 +38,9 @@ class KeeperSettings:
     """Connected peers to hold, as far as candidates reach."""
     pinned: tuple[str, ...] = ()
     """Addresses that are always redialled, whatever the degree."""
+    feel_every: float = 60.0
+    """One random candidate more is dialled this often, up to three times the degree: whoever first surrounded a node
+    with silent peers so loses it again."""
     check_every: float = 10.0
     """The longest time until a shortage is noticed; the loss of a peer is noticed at once."""
     dial_deadline: float = 10.0
@@ -65,8 +68,12 @@ class Keeper:
     _known: set[str] = field(default_factory=set)
     _wake: trio.Event = field(default_factory=trio.Event)
     _met: trio.Event = field(default_factory=trio.Event)
+    _feel_at: float = field(init=False)
     dials: int = 0
     """Dials tried so far."""
+
+    def __post_init__(self) -> None:
+        self._feel_at = trio.current_time() + self.settings.feel_every
 
     @property
     def degree(self) -> int:
@@ -112,7 +119,11 @@ class Keeper:
         self._failures = {peer: failed for peer, failed in self._failures.items() if peer in self._known}
         wanted = [pinned[peer] for peer in sorted(pinned) if self._may_dial(peer, connected, now)]
         others = sorted(peer for peer in candidates if peer not in pinned and self._may_dial(peer, connected, now))
-        short = self.settings.degree - len(connected & self._known) - len(wanted)
+        have = len(connected & self._known) + len(wanted)
+        short = self.settings.degree - have
+        if short <= 0 and now >= self._feel_at and have < 3 * self.settings.degree:
+            short = 1
+            self._feel_at = now + self.settings.feel_every * self.rng.uniform(0.8, 1.2)
         if short > 0:
             wanted += [candidates[peer] for peer in self.rng.sample(others, short)]
         return wanted
