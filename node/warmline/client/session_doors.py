@@ -300,7 +300,7 @@ class DoorKeeper:
         if await room(hello):
             lane.decided(seq)
         else:
-            del self._rooms[hello.attempt]
+            self._rooms.pop(hello.attempt, None)  # another Hello of theirs may have been here in the meantime
             self._show(lane, seq, hello)
 
     async def decline(self, knock: Knocking) -> None:

@@ -54,6 +54,11 @@ class Inbox:
         self.waiting[counter] = inner
         self._advance()
 
+    def missed_below(self, floor: int) -> int:
+        """How many counters below ``floor`` never came; the sender's word for ``floor`` counts as far as it may go."""
+        below = range(self.upto + 1, min(floor, self.upto + limits.COUNTER_AHEAD_MAX))
+        return sum(each not in self.beyond for each in below)
+
     def raise_floor(self, floor: int) -> None:
         """The sender has given up everything below ``floor``."""
         floor = min(floor, self.upto + limits.COUNTER_AHEAD_MAX)

@@ -190,9 +190,9 @@ class RoomHearing(RoomOffers):
         self._recheck.discard(sender)
         inbox = self._inboxes.get(sender)
         if inbox is not None:
-            missed = [each for each in range(inbox.upto + 1, inner.floor) if not inbox.seen(each)]
+            missed = inbox.missed_below(inner.floor)
             if missed:
-                self._emit(events.Gap(sender.id, len(missed)))
+                self._emit(events.Gap(sender.id, missed))
 
     def _fresh(self, sender: Member, inner: Inner) -> bool:
         if inner.counter == 0:

@@ -42,6 +42,7 @@ from warmline_protocol.session.mls import E2EEProvider, Member
 from warmline_protocol.session.mlswire import member_of_key_package
 from warmline_protocol.session.room_facilitating import LISTS, Guest, RoomFacilitating
 from warmline_protocol.session.room_heads import HEAD_SIZE, log_start
+from warmline_protocol.session.xwing import check_public
 
 _PLACES_MAX = 64
 
@@ -152,6 +153,7 @@ class HostRoom(RoomFacilitating):
         """Let somebody in. RefusedError: ``full``, ``rules`` (not accepted, or others), ``facilitators`` (a second one
         is needed); MalformedError for a bad key package."""
         member_of_key_package(hello.key_package)
+        check_public(hello.kem)  # by the time of the Welcome the commit stands in the log
         again = self._member_of_attempt(hello.attempt)
         if not self.expects(hello.attempt):
             self._check_admission(hello)

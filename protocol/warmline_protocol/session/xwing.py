@@ -51,8 +51,17 @@ class SealingKey:
 
 
 def seal(public: bytes, plaintext: bytes, purpose: str) -> bytes:
-    """``plaintext`` sealed to a 1216-byte public key: 1136 bytes longer."""
-    return _SUITE.encrypt(plaintext, _public(public), info=_info(purpose))
+    """``plaintext`` sealed to a 1216-byte public key: 1136 bytes longer. :class:`MalformedError` for what is no key,
+    which may be found out only here: some X25519 keys have every secret in common with nobody."""
+    try:
+        return _SUITE.encrypt(plaintext, _public(public), info=_info(purpose))
+    except ValueError:
+        raise MalformedError("an X-Wing public key that nothing can be sealed to") from None
+
+
+def check_public(public: bytes) -> None:
+    """Raise :class:`MalformedError` for a key that :func:`seal` would not seal to."""
+    seal(public, b"", "check")
 
 
 def _public(public: bytes) -> hpke.MLKEM768X25519PublicKey:
