@@ -325,12 +325,14 @@ FEEDBACK_SLOTS_LATE: Final = 8
 """No rating is released in the last ones, so that all arrive before the cut-off."""
 FEEDBACK_BATCH_MAX: Final = 64 << 20
 """Bytes of one epoch's batch: 150,000 answers."""
-FEEDBACK_PAGE_BYTES: Final = 512 * 1024
+FEEDBACK_PAGE_BYTES: Final = 60 * 1024
 """Bytes of a batch, or of a sealed set, in one answer."""
 FEEDBACK_DROPS_MAX: Final = 3
 """Epochs whose drops stand in a collector's record: the one that is, and the next two."""
 FEEDBACK_DROP_CAP: Final = 64
 """Cells of one drop: 4,864 answers an epoch at each of two nodes."""
+FEEDBACK_GRACE: Final = 28
+"""For one part in so many of an epoch after its end, collectors wait for each other: six hours of a week."""
 FEEDBACK_KEPT_S: Final = 90 * 86_400
 """For so long a collector serves what it announced, voted for and published."""
 COLLECTOR_LIFE_MS: Final = 7 * 24 * 3_600_000

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from warmline.cli.alarms import alarms
 from warmline.cli.cohort import issue_csv, renew
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 from warmline.cli.vouchers import vouchers
@@ -29,7 +30,7 @@ def command() -> None:
     """For organisations that train and credential supporters."""
 
 
-for each in (issue_csv, renew, vouchers):
+for each in (issue_csv, renew, vouchers, alarms):
     command.add_command(each)
 
 

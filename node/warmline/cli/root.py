@@ -23,6 +23,8 @@ COMMANDS = {
     "desk": "Who is on duty when: find a desk, or publish your community's rota.",
     "supporter": "For peer supporters: keys, card, bond, credentials, being on duty.",
     "issuer": "For organisations that train and credential supporters.",
+    "collector": "For collectors of feedback: take answers, and publish what they come to.",
+    "conduct": "What collectors published, recomputed by you; and objections to it.",
     "advocate": "For advocates: file reports for people who have no wallet.",
     "panel": "For panellists: read cases, vote, and end what is over.",
     "node": "For operators: run a node and see how it is doing.",

@@ -219,7 +219,7 @@ HELP_SUPPORTER = (
     "In a room: /remove NAME, /mute NAME, /unmute NAME, /mutefirst on|off, /slow SECONDS, /cofacilitate NAME, "
     "/aside NAME, /handover [NAME], /who."
 )
-VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "backup", "debrief", "lines", "mood"})
+VERBS_WITH_WORDS = frozenset({"thread", "keep", "export", "report", "rate", "backup", "debrief", "lines", "mood"})
 """What follows these is no conversation's number."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from warmline.client import session
-from warmline.client.session_events import FeedbackNone
+from warmline.client.session_events import FeedbackNone, FeedbackReady
 from warmline_protocol.session import events as said
 
 DIM, BOLD, WARM, COOL, ALARM = "2", "1", "33", "36", "31"
@@ -42,6 +42,12 @@ CLOSING_SCREEN = (
     "This conversation is over and is still in this program's memory. /report FILE writes a report that proves what "
     "they wrote, /export FILE a copy for you. Enter lets it go."
 )
+RATING_QUESTION = (
+    "Would you talk to this person again? /yes or /no; Enter skips it. One answer in five is turned round on this "
+    "device, it leaves with no name, and it shows only together with nine others. If something was wrong, /report says "
+    "more than a no."
+)
+RATING_AWAY = "No collector takes answers at the moment, so there is no question about this conversation."
 
 _ENDS = {
     "left": "You have left.",
@@ -91,6 +97,12 @@ def sentence(event: session.SessionEvent) -> tuple[str, str] | None:
                 f"Still waiting after {seconds // 60 or 1} min. You can stay, or /leave and try a group or somebody "
                 "else. A helpline of your country is there at any hour.",
                 WARM,
+            )
+        case FeedbackReady():
+            return (
+                "When this is over you may say whether you would talk to them again: one answer without your name, "
+                "and blurred, so that nobody can hold it against you.",
+                DIM,
             )
         case FeedbackNone(why):
             return (

@@ -38,6 +38,7 @@ from warmline_protocol.feedback.messages import Grant, TokenAnswer, TokenAsk, To
 from warmline_protocol.feedback.serving import PROTOCOL, want_grant
 from warmline_protocol.feedback.tokens import Asking, Ticket
 from warmline_protocol.keys import SigningKey
+from warmline_protocol.records.collector import CollectorRecord
 from warmline_protocol.records.conduct import Conduct
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session import events as said
@@ -81,10 +82,12 @@ def epochs_of(conduct: Conduct) -> Epochs:
 
 @dataclass(slots=True)
 class SeekerSide:
-    """For one session. ``wallet``: the supporter's, from the card; ``conduct``: what three operators agree on."""
+    """For one session. ``wallet``: the supporter's, from the card; ``conduct``: what three operators agree on;
+    ``collectors``: where an answer can go afterwards."""
 
     wallet: bytes
     conduct: Conduct
+    collectors: tuple[CollectorRecord, ...] = ()
     ticket: Ticket | None = None
     why_not: str = ""
     _asking: Asking | None = None
@@ -136,7 +139,7 @@ def seeker_side(who: Supporter) -> SeekerSide | None:
     conduct = who.conduct
     if conduct is None or not conduct.roots or who.record.wallet is None or not who.vouching.verified:
         return None
-    return SeekerSide(who.record.wallet, conduct)
+    return SeekerSide(who.record.wallet, conduct, who.collectors)
 
 
 # -- the supporter

@@ -16,9 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from warmline_protocol import limits
-from warmline_protocol.errors import LocalError
+from warmline_protocol.errors import LocalError, RemoteError, UsageError
+from warmline_protocol.feedback.epochs import Epochs
+from warmline_protocol.feedback.sheets import check_sheet
 from warmline_protocol.records.admission import AdmissionLimits, admit
 from warmline_protocol.records.card import Card
+from warmline_protocol.records.collector import CollectorRecord
 from warmline_protocol.records.conduct import Conduct, KeyRoot
 from warmline_protocol.records.desk import Desk
 from warmline_protocol.records.envelope import OpenedRecord
@@ -89,12 +92,13 @@ class Match:
 @dataclass(frozen=True, slots=True)
 class Supporter:
     """Somebody to talk to one to one; ``record`` carries the key that proves them, ``conduct`` what was agreed on
-    feedback when they were found."""
+    feedback when they were found, ``collectors`` those who take answers."""
 
     record: OpenedRecord
     card: Card
     vouching: Vouching
     conduct: Conduct | None = None
+    collectors: tuple[CollectorRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +158,14 @@ class Collection:
         """Cards with an open door that fit, in the order of their record ids: nobody is ranked. With ``closed`` those
         too that let only people in who were given a word; ``advocates``, who take reports, instead of who listens."""
         found, conduct = [], self.conduct(now_ms)
+        collectors = () if conduct is None else self.collectors(conduct, now_ms)
         for record in self.records(now_ms):
             if not isinstance(record.body, Card) or (ADVOCATE_TYPE in record.body.credentials) != advocates:
                 continue
             if suits(record.body, wanted, closed=closed):
                 vouching, refused = self._vouching(record, now_ms)
                 if not refused:
-                    found.append(Supporter(record, record.body, vouching, conduct))
+                    found.append(Supporter(record, record.body, vouching, conduct, collectors))
         return sorted(found, key=lambda supporter: supporter.record.id)
 
     def desks(self, now_ms: int) -> list[FoundDesk]:
@@ -186,6 +191,13 @@ class Collection:
             return None
         roots = Counter(root for each in told.values() if replace(each, roots=()) == terms for root in set(each.roots))
         return replace(terms, roots=tuple(sorted((r for r, n in roots.items() if n >= needed), key=_by_issuer)))
+
+    def collectors(self, conduct: Conduct, now_ms: int) -> tuple[CollectorRecord, ...]:
+        """Those on the contract's list whose record holds, in the order of their wallets. Who else publishes such a
+        record is nobody's collector."""
+        bodies = [each.body for each in self.records(now_ms) if isinstance(each.body, CollectorRecord)]
+        found = [body for body in bodies if _collects(body, conduct, now_ms // 1000)]
+        return tuple(sorted(found, key=lambda body: body.owner))
 
     def _vouching(self, record: OpenedRecord, now_ms: int) -> tuple[Vouching, bool]:
         """Who vouches, and whether more operators say that the listing must not travel than that it may."""
@@ -221,6 +233,17 @@ def _agreed(said: Iterable[Conduct], needed: int) -> Conduct | None:
     """What enough say the same."""
     counted = Counter(said).most_common(1)
     return counted[0][0] if counted and counted[0][1] >= max(needed, 1) else None
+
+
+def _collects(body: CollectorRecord, conduct: Conduct, now_s: int) -> bool:
+    if body.sheet.contract != conduct.contract:
+        return False
+    try:
+        epoch = Epochs(conduct.genesis_s, conduct.length_s).at(now_s)
+        check_sheet(body.sheet, conduct.collectors, epoch)
+    except (RemoteError, UsageError):
+        return False
+    return True
 
 
 def _by_issuer(root: KeyRoot) -> tuple[bytes, int, bytes]:

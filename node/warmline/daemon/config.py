@@ -88,10 +88,13 @@ class ChainSection:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSection:
-    """For issuers: the token exchange by which people can say later whether they would come back."""
+    """For issuers and collectors: whether people would come back, without a word on who they are."""
 
     keys: str = _set(
         "", "Directory, relative to this file, into which `warmline issuer vouchers` writes keys; empty: none served."
+    )
+    collector: str = _set(
+        "", "Directory, relative to this file, that `warmline collector run` lays out for others; empty: none served."
     )
 
 

@@ -175,11 +175,12 @@ async def build_node(
             )
         )
         found.append(directory)
-        if config.feedback.keys:
+        if config.feedback.keys or config.feedback.collector:
             feedback = open_feedback(
                 host,
                 store,
-                config.folder / config.feedback.keys,
+                config.folder / config.feedback.keys if config.feedback.keys else None,
+                collector=config.folder / config.feedback.collector if config.feedback.collector else None,
                 speaks_for=partial(_speaks_for, directory, judge),
                 clock=clock,
                 rng=rng,

@@ -1,13 +1,16 @@
-"""An issuer's side of feedback at its node: tells supporters their grants and signs tokens for their vouchers.
+"""Feedback at a node: an issuer's grants and tokens for its supporters, and what a collector lays out for everybody.
 
 The keys of an epoch are made by `warmline issuer vouchers`, which writes them into a folder before the root is on the
 chain; here they are only used. An answer is on the disk before it leaves: the same request gets the same answer after
 a restart too, and no voucher is spent twice. RSA blocks, so it goes through ``run_blocking``, one at a time.
+
+A collector's files are written by `warmline collector run` and handed out as they are, in parts.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,19 +26,22 @@ from warmline.net.rpc import answer_calls
 from warmline.store.store import Store
 from warmline_protocol.errors import BadSignatureError, RefusedError, RemoteError, StoreError
 from warmline_protocol.feedback.grants import IssuerEpoch
-from warmline_protocol.feedback.messages import Grant, TokenAnswer, TokenRequest
-from warmline_protocol.feedback.serving import PROTOCOL, GrantWanted, check_wanted
+from warmline_protocol.feedback.messages import BatchPage, BatchRead, CollectorRead, Grant, TokenAnswer, TokenRequest
+from warmline_protocol.feedback.serving import PROTOCOL, GrantWanted, check_wanted, served_name
+from warmline_protocol.limits import FEEDBACK_PAGE_BYTES
 
 log = logging.getLogger(__name__)
 
-MAX_FRAME: Final = 8192
+MAX_FRAME: Final = FEEDBACK_PAGE_BYTES + 256
+MAX_QUESTION: Final = 8192
 CHANNELS_PER_PEER: Final = 4
 CALL_S: Final = 20.0
 QUEUED: Final = 64
 """Signatures that may wait: one takes some milliseconds, so that nobody waits much longer than for the disk."""
 KEYS: Final = "{issuer}-{epoch}.keys"
 
-_QUESTIONS: tuple[type[GrantWanted | TokenRequest], ...] = (GrantWanted, TokenRequest)
+Question: TypeAlias = GrantWanted | TokenRequest | CollectorRead | BatchRead
+_QUESTIONS: tuple[type[Question], ...] = (GrantWanted, TokenRequest, CollectorRead, BatchRead)
 SpeaksFor: TypeAlias = Callable[[bytes, bytes], bool]
 """Whether a key (32 bytes) speaks for a wallet (20 bytes) now."""
 
@@ -50,15 +56,18 @@ class FeedbackService:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         store: Store,
         *,
         speaks_for: SpeaksFor,
         clock: Clock,
         rng: Rng,
         run_blocking: RunBlocking,
+        collector: Path | None = None,
     ) -> None:
+        """``folder``: an issuer's keys; ``collector``: what a collector laid out. None: nothing of the kind here."""
         self._folder = folder
+        self._collector = collector
         self._store = store
         self._speaks_for = speaks_for
         self._clock = clock
@@ -70,12 +79,14 @@ class FeedbackService:
         self.refused = 0
 
     async def handle(self, channel: Channel) -> None:
-        """One supporter's questions, until they end."""
-        await answer_calls(channel, _QUESTIONS, self.answer, deadline=CALL_S)
+        """One person's questions, until they end."""
+        await answer_calls(channel, _QUESTIONS, self.answer, deadline=CALL_S, max_question=MAX_QUESTION)
 
-    async def answer(self, question: GrantWanted | TokenRequest) -> Grant | TokenAnswer:
-        """Raises RefusedError, in words for the supporter."""
+    async def answer(self, question: Question) -> Grant | TokenAnswer | BatchPage:
+        """Raises RefusedError, in words for whoever asks."""
         try:
+            if isinstance(question, CollectorRead | BatchRead):
+                return await self._part(question)
             if isinstance(question, GrantWanted):
                 return await self._grant(question)
             return await self._sign(question)
@@ -91,6 +102,18 @@ class FeedbackService:
         self._check_key(wanted.supporter, wanted.key)
         epoch = await self._epoch(wanted.issuer, wanted.epoch)
         return epoch.grant(wanted.supporter)
+
+    async def _part(self, question: CollectorRead | BatchRead) -> BatchPage:
+        if self._collector is None:
+            raise RefusedError("unknown", "no collector lays anything out at this node")
+        path = self._collector / served_name(question)
+        try:
+            data, size = await self._run_blocking(partial(_read_part, path, question.offset))
+        except FileNotFoundError:
+            raise RefusedError("unknown", "the collector has not laid this out") from None
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        return BatchPage(data, size)
 
     async def _sign(self, request: TokenRequest) -> TokenAnswer:
         self._check_key(request.supporter, request.key)
@@ -124,6 +147,8 @@ class FeedbackService:
         return self._epochs[issuer, number]
 
     async def _load(self, issuer: bytes, number: int) -> IssuerEpoch:
+        if self._folder is None:
+            raise RefusedError("no grant", "no issuer grants anything at this node")
         path = keys_file(self._folder, issuer, number)
         try:
             snapshot = await self._run_blocking(path.read_bytes)
@@ -135,6 +160,13 @@ class FeedbackService:
         for supporter, used, blinded, signed in await self._store.read(lambda conn: _answers(conn, issuer, number)):
             epoch.remember(supporter, used, blinded, signed)
         return epoch
+
+
+def _read_part(path: Path, offset: int) -> tuple[bytes, int]:
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(min(offset, size))
+        return file.read(FEEDBACK_PAGE_BYTES), size
 
 
 def _remember(conn: apsw.Connection, row: tuple[bytes, int, bytes, int, bytes, bytes]) -> None:
@@ -150,15 +182,25 @@ def _answers(conn: apsw.Connection, issuer: bytes, epoch: int) -> list[tuple[byt
 async def open_feedback(
     host: Host,
     store: Store,
-    folder: Path,
+    folder: Path | None,
     *,
+    collector: Path | None = None,
     speaks_for: SpeaksFor,
     clock: Clock,
     rng: Rng,
     run_blocking: RunBlocking,
 ) -> AsyncIterator[FeedbackService]:
-    """Serve ``/warmline/feedback/1`` at ``host`` for as long as it is open, with the issuers' keys in ``folder``."""
-    service = FeedbackService(folder, store, speaks_for=speaks_for, clock=clock, rng=rng, run_blocking=run_blocking)
+    """Serve ``/warmline/feedback/1`` at ``host`` for as long as it is open: the issuers' keys in ``folder``, and what
+    a collector laid out in ``collector``."""
+    service = FeedbackService(
+        folder,
+        store,
+        speaks_for=speaks_for,
+        clock=clock,
+        rng=rng,
+        run_blocking=run_blocking,
+        collector=collector,
+    )
 
     async def handle(channel: Channel) -> None:
         try:

@@ -84,6 +84,11 @@ class Collector:
             self._union[epoch] = {rating.serial: rating for rating in self._own[epoch]}
         return self._own[epoch]
 
+    def recall(self, epoch: int, own: Sequence[Rating]) -> None:
+        """After a restart: this is what :meth:`cut_off` said. Then :meth:`merge` what was merged."""
+        self._own[epoch] = tuple(own)
+        self._union[epoch] = {rating.serial: rating for rating in own}
+
     def _eligible(self, serial: bytes, epoch: int) -> bool:
         rating = self.held[serial]
         return rating.not_before_s < self._epochs.end(epoch) and self._counts(rating, epoch)

@@ -1,22 +1,29 @@
-"""``/warmline/feedback/1``: what an issuer's node answers its supporters.
+"""``/warmline/feedback/1``: what an issuer's node answers its supporters, and what a collector's node hands out.
 
 A grant says how many vouchers somebody has, and so how busy they may be: it is told to them alone, who prove that they
 speak for the wallet. A request for a token proves the same (see ``grants``).
+
+What collectors lay out is public, except sets: there may be fewer than ten answers about somebody in one, so each
+reader's copy is sealed to that collector, and the node that hands it out cannot read it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from warmline_protocol.codec import encode
-from warmline_protocol.errors import RefusedError
-from warmline_protocol.feedback.messages import Epoch, Signature, Wallet
+from warmline_protocol.codec import FrameReader, encode, frame
+from warmline_protocol.errors import MalformedError, RefusedError
+from warmline_protocol.feedback.messages import BatchRead, CollectorRead, Epoch, Rating, Signature, Wallet
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.limits import CLOCK_SKEW_MS
-from warmline_protocol.wire import U53, Bytes32, message
+from warmline_protocol.session import xwing
+from warmline_protocol.wire import U53, Bytes32, from_wire, message, to_wire
 
 PROTOCOL = "/warmline/feedback/1"
 _DOMAIN = "grant-wanted"
+_SET = "rating-set"
+_RATING_MAX = 4096
 
 
 @message("grant-wanted")
@@ -48,3 +55,41 @@ def check_wanted(wanted: GrantWanted, now_ms: int) -> None:
 
 def _line(issuer: bytes, supporter: bytes, epoch: int, at_ms: int) -> bytes:
     return encode([issuer, supporter, epoch, at_ms])
+
+
+# -- collectors
+
+
+def served_name(question: CollectorRead | BatchRead) -> str:
+    """The name of the file in a collector's folder that answers the question."""
+    if isinstance(question, BatchRead):
+        return f"{question.data_hash.hex()}.batch"
+    reader = "" if question.reader is None else f".{question.reader.hex()}"
+    return f"{question.epoch}.{question.what}{reader}"
+
+
+def write_ratings(ratings: Iterable[Rating]) -> bytes:
+    """One frame each."""
+    return b"".join(frame(to_wire(rating)) for rating in ratings)
+
+
+def read_ratings(data: bytes) -> tuple[Rating, ...]:
+    """The inverse; signatures are not checked."""
+    reader = FrameReader(_RATING_MAX)
+    reader.feed(data)
+    found = []
+    while (part := reader.next()) is not None:
+        found.append(from_wire(part, (Rating,)))
+    if reader.mid_frame:
+        raise MalformedError("ratings that end in the middle of one")
+    return tuple(found)
+
+
+def seal_set(ratings: Iterable[Rating], collector: bytes) -> bytes:
+    """A set, for the collector with this 1216-byte X-Wing key."""
+    return xwing.seal(collector, write_ratings(ratings), _SET)
+
+
+def open_set(sealed: bytes, key: xwing.SealingKey) -> tuple[Rating, ...]:
+    """The inverse; :class:`MalformedError` for anything else."""
+    return read_ratings(key.open(sealed, _SET))

@@ -1,0 +1,82 @@
+"""What collectors of feedback lay out, fetched over private routing: whole, in parts, resumed where a path ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from warmline.client.session_client import Paths
+from warmline.env import Rng
+from warmline.net.rpc import call
+from warmline.scopes import sole_error
+from warmline_protocol import limits
+from warmline_protocol.errors import MalformedError, RefusedError, UnreachableError, WarmlineError
+from warmline_protocol.feedback.batch import data_hash
+from warmline_protocol.feedback.messages import BatchPage, BatchRead, CollectorRead
+from warmline_protocol.feedback.serving import PROTOCOL
+from warmline_protocol.records.collector import CollectorRecord
+from warmline_protocol.records.node import NodeAddress
+
+PART_S: Final = 20.0
+"""Seconds for one part."""
+PATHS: Final = 3
+"""Paths in a row that may break without having brought anything."""
+
+
+async def fetch(paths: Paths, node: NodeAddress, question: CollectorRead | BatchRead) -> bytes:
+    """The whole file at a collector's node. RefusedError ``unknown`` where it is not laid out (yet)."""
+    data = bytearray()
+    broken = 0
+    while True:
+        before = len(data)
+        try:
+            with sole_error():
+                async with paths.path("collector", node) as path:
+                    await _read_on(path, question, data)
+            return bytes(data)
+        except RefusedError:
+            raise
+        except (WarmlineError, trio.TooSlowError) as error:
+            broken = 0 if len(data) > before else broken + 1
+            if broken >= PATHS or isinstance(error, MalformedError):
+                raise UnreachableError(f"a collector's node brought nothing whole: {error}") from error
+
+
+async def _read_on(path: object, question: CollectorRead | BatchRead, data: bytearray) -> None:
+    with trio.fail_after(PART_S):
+        channel = await path.open_channel(PROTOCOL)  # type: ignore[attr-defined]
+    async with channel:
+        while True:
+            page = await call(channel, replace(question, offset=len(data)), (BatchPage,), deadline=PART_S)
+            data += page.data
+            if (
+                page.size > limits.FEEDBACK_BATCH_MAX
+                or len(data) > page.size
+                or not (page.data or len(data) == page.size)
+            ):
+                raise MalformedError("a file of another size than it said")
+            if len(data) == page.size:
+                return
+
+
+async def fetch_batch(paths: Paths, collectors: Iterable[CollectorRecord], wanted: bytes, rng: Rng) -> bytes:
+    """The batch with this hash, from whichever collector has it. UnreachableError where none does."""
+    asked = list(collectors)
+    rng.shuffle(asked)
+    problems = []
+    for one in asked:
+        try:
+            data = await fetch(paths, one.node, BatchRead(wanted, 0))
+        except WarmlineError as error:
+            problems.append(str(error))
+            continue
+        if data_hash(data) == wanted:
+            return data
+        problems.append("a collector's node handed out something else")
+    raise UnreachableError(
+        "no collector hands out this batch" + (": " + "; ".join(problems) if problems else ""),
+        hint="Try again later; a batch that nobody can have should be vetoed while its window is open.",
+    )
