@@ -24,10 +24,6 @@ SHRINK_STEPS, SHRINK_PAGES = 33, 32
 BALLASTS = (6 << 20, 512 << 10)
 """Bytes kept free for a full disk, the first that fit: without room for SQLite's log, which grows to 4 MiB before it is
 brought home, nothing can be deleted, nor the file even be opened."""
-SHRINK_STEPS, SHRINK_PAGES = 33, 32
-"""A shrink gives back 4 MiB at most before others may write again."""
-BALLAST = 512 * 1024
-"""Bytes kept free for a full disk: without room for a log nothing can be deleted, nor the file even be opened."""
 
 # synchronous=FULL makes COMMIT wait for the disk in WAL mode too (NORMAL does not: a power cut
 # would take receipted cells). The WAL is cut back to 64 MiB after a burst. Freed pages go back to
