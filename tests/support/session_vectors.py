@@ -15,7 +15,7 @@ import warmline_protocol.vectors as vectors
 from warmline.client.engine_mlsrs import MlsRsProvider
 from warmline.env import SeededRng
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.session.evidence import START, Signer
+from warmline_protocol.session.evidence import START, Signer, pair_chain
 from warmline_protocol.session.hello import (
     Declined,
     Hello,
@@ -58,7 +58,7 @@ def first_contact(*, room: bool) -> dict[str, Any]:
     exporter = group.export(EXPORTER_LABEL, b"", 32)
     key = next_key(first_key(hello.reply_secret, random), exporter)
     log = LogStart(b"the log's address", rng.bytes(16), 7, rng.bytes(32)) if room else None
-    chain = rng.bytes(32) if room else hello.nonce
+    chain = rng.bytes(32) if room else pair_chain(hello.nonce, group.group_id)
     welcome = make_welcome(
         hello,
         key=delegated,

@@ -9,7 +9,7 @@ import pytest
 from warmline_protocol import vectors
 from warmline_protocol.errors import BadSignatureError
 from warmline_protocol.keys import SigningKey
-from warmline_protocol.session.evidence import Signer, Verifier, check_statement, sign_statement
+from warmline_protocol.session.evidence import Signer, Verifier, check_statement, pair_chain, sign_statement
 from warmline_protocol.session.hello import (
     Accepted,
     Answer,
@@ -67,7 +67,8 @@ def test_a_welcome_opens_as_committed(row: dict[str, Any]) -> None:
     assert to_wire(welcome) == raw(row, "welcome") and welcome.attempt == hello.attempt
     key = next_key(first_key(hello.reply_secret, raw(row, "first_key_random")), raw(row, "exporter"))
     assert (welcome.epoch, welcome.outer_key) == (1, key)
-    assert (welcome.log is not None) == (row["name"] == "a room") == (welcome.chain != hello.nonce)
+    of_pair = pair_chain(hello.nonce, bytes.fromhex(row["statement"]["group_id"]))
+    assert (welcome.log is not None) == (row["name"] == "a room") == (welcome.chain != of_pair)
 
 
 @CONTACTS

@@ -6,8 +6,9 @@ message after it carries a signature over (chain nonce, counter, previous hash, 
 the conversation can show single messages to a panel, and the salt keeps the others unguessable. What has counter 0
 signs the head of the chain without extending it.
 
-One to one, the chain nonce is the seeker's session nonce. A room has many seekers and one broadcast: there the host
-draws the nonce, and each Welcome's statement signs it together with the joiner's own.
+One to one, the chain nonce follows from the seeker's nonce and the supporter's random group id: neither can have two
+sessions with one chain, and texts of one session pass for none of another. A room has many seekers and one broadcast:
+there the host draws the nonce, and each Welcome's statement signs it together with the joiner's own.
 """
 
 from __future__ import annotations
@@ -71,6 +72,11 @@ class Chapter:
 
     statement: Statement
     words: Annotated[tuple[SignedWord, ...], Size(0, limits.EVIDENCE_KEPT)]
+
+
+def pair_chain(nonce: bytes, group_id: bytes) -> bytes:
+    """The 32-byte chain nonce of a one-to-one session."""
+    return hashlib.sha256(b"warmline/1/chain\0" + nonce + group_id).digest()
 
 
 def sign_statement(
@@ -162,8 +168,12 @@ class Verifier:
         """The last texts of the supporter, oldest first, with what proves them."""
         now = () if self.statement is None else (Chapter(self.statement, tuple(self._kept)),)
         left, kept = limits.EVIDENCE_KEPT, []
+        before = {(chapter.statement.chain, word.counter) for chapter in self.earlier for word in chapter.words}
         for chapter in reversed((*self.earlier, *now)):
-            words = chapter.words[max(0, len(chapter.words) - left) :]
+            own = chapter.words
+            if chapter in now:  # who came back into a room reads again what was offered again
+                own = tuple(word for word in own if (chapter.statement.chain, word.counter) not in before)
+            words = own[max(0, len(own) - left) :]
             left -= len(words)
             if words:
                 kept.append(Chapter(chapter.statement, words))

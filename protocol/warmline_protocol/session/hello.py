@@ -22,7 +22,13 @@ from warmline_protocol.errors import BadSignatureError, MalformedError, Oversize
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.session import cells, xwing
 from warmline_protocol.session.cells import Bundle, Draw, Kind
-from warmline_protocol.session.evidence import Statement, Verifier, check_statement, sign_statement
+from warmline_protocol.session.evidence import (
+    Statement,
+    Verifier,
+    check_statement,
+    pair_chain,
+    sign_statement,
+)
 from warmline_protocol.session.keyschedule import EpochKey, derive
 from warmline_protocol.session.messages import Avatar, Name
 from warmline_protocol.session.mls import Candidate, Group, Member
@@ -342,7 +348,7 @@ class Knock:
             self.hello.nonce,
             welcome.chain,
         )
-        if welcome.log is None and welcome.chain != self.hello.nonce:
+        if welcome.log is None and welcome.chain != pair_chain(self.hello.nonce, group.group_id):
             raise BadSignatureError("a one-to-one session whose evidence is not bound to this Hello")
         epoch = EpochKey(welcome.epoch, welcome.outer_key)
         statement = Statement(

@@ -17,7 +17,7 @@ from warmline_protocol.keys import SigningKey
 from warmline_protocol.session import events
 from warmline_protocol.session.cells import Draw
 from warmline_protocol.session.events import PeerAway
-from warmline_protocol.session.evidence import Signer
+from warmline_protocol.session.evidence import Signer, pair_chain
 from warmline_protocol.session.hello import Hello, Joined, make_welcome, seal_answer, welcome_answer
 from warmline_protocol.session.inbox import Inbox, Release
 from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeySchedule, first_key
@@ -54,6 +54,7 @@ class Pair(PairFeedback):
     ) -> Pair:
         """The supporter takes the Hello. The first output is the answer, for the reply queues."""
         group = provider.create(draw(16))
+        chain = pair_chain(hello.nonce, group.group_id)
         start = EpochKey(0, first_key(hello.reply_secret, draw(32)))
         made = group.add([hello.key_package])
         schedule = KeySchedule(start)
@@ -66,7 +67,7 @@ class Pair(PairFeedback):
             group=group,
             epoch=schedule.current,
             mls_welcome=made.welcome,
-            chain=hello.nonce,
+            chain=chain,
             name=name,
             avatar=avatar,
             queues=queues,
@@ -80,7 +81,7 @@ class Pair(PairFeedback):
             routes=len(hello.replies),
             peer_name=clean(hello.name) if hello.name else "",
             peer_avatar=hello.avatar,
-            signer=Signer(key, hello.nonce),
+            signer=Signer(key, chain),
         )
         pair._renewed_ms = now_ms
         # The Welcome is message number 1: offered like any other until the guest's first ack.
