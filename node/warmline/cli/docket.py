@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from warmline.chain.reports import Reports
     from warmline.cli.ethereum import Session
     from warmline.client.cases import Cases
-    from warmline_protocol.session.evidence_bundle import Finding
+    from warmline_protocol.session.evidence_bundle import Finding, ProvenText
     from warmline_protocol.session.evidence_case import Case
 
 
@@ -180,7 +180,27 @@ async def chain_checked(reports: Reports, case: Case) -> Finding:
             "this case does not open its report: filer, respondent, evidence or salt is another",
             hint="Ask the advocate for the case exactly as it was filed.",
         )
+    await delegation_checked(reports, finding)
     return finding
+
+
+async def delegation_checked(reports: Reports, finding: Finding) -> None:
+    """Raise MalformedError unless the wallet let that key speak for it, on this chain.
+
+    Anybody can sign a card that names a contract wallet: its delegation is one that only the chain can prove.
+    """
+    from warmline.chain.docket import was_delegated
+
+    given, manifest = finding.card.delegation, reports.manifest
+    if given is None:
+        raise MalformedError("no wallet stands behind the key that signed this")
+    if (given.chain_id, given.registry) != (manifest.chain_id, manifest.address("DelegateRegistry")):
+        raise MalformedError("the wallet's word for this key is for another chain, or another registry")
+    if finding.only_on_chain and not await was_delegated(reports, given.wallet, given.key):
+        raise MalformedError(
+            "the wallet never let this key speak for it: the evidence proves nothing about its owner",
+            hint="The chain has no such delegation. Whoever made this may be accusing somebody else.",
+        )
 
 
 def told(case: Case, finding: Finding) -> str:
@@ -197,16 +217,26 @@ def evidence_text(case: Case, finding: Finding) -> str:
 
     lines = [told(case, finding), f"Respondent: {shown(case.respondent)}"]
     if finding.only_on_chain:
-        lines.append("The key's delegation stands on the chain only: check it there.")
+        lines.append("The key's delegation stands on the chain only; it was there when the case was taken.")
     if finding.account:
-        lines += ["", "What the person says (not proven):", finding.account]
-    lines += ["", "What was said. Signed by the respondent's key where marked ✓; times are their clock's."]
-    for text in finding.texts:
-        if text.missing:
-            lines.append(f"   … {text.missing} not shown …")
-        lines.append(f" ✓ {text.text}")
-        lines += [f"   {own.text}" for own in finding.own if (own.chapter, own.after) == (text.chapter, text.counter)]
+        lines += ["", "What the person says:", *_marked("   not proven: ", finding.account)]
+    lines += ["", "What was said. Signed by the respondent's key where a line begins with ✓; times are their clock's."]
+    for chapter in sorted({text.chapter for text in finding.texts}):
+        lines.append(f" Session {chapter + 1}")
+        said = [(text.counter, 0, _proven(text)) for text in finding.texts if text.chapter == chapter]
+        said += [(own.after, 1, _marked("   not proven: ", own.text)) for own in finding.own if own.chapter == chapter]
+        lines += [line for _, _, rows in sorted(said, key=lambda each: each[:2]) for line in rows]
     return "\n".join(lines)
+
+
+def _proven(text: ProvenText) -> list[str]:
+    missing = [f"   … {text.missing} not shown …"] if text.missing else []
+    return missing + _marked(" ✓ ", text.text)
+
+
+def _marked(mark: str, text: str) -> list[str]:
+    """Every line of it marked: one that began like another's could pass for it."""
+    return [f"{mark}{line}" for line in text.split("\n")]
 
 
 async def held_cases(options: Options, fd: int | None) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from warmline_protocol import limits
@@ -103,19 +103,24 @@ def verify_bundle(data: bytes) -> Finding:
     if record.kind != CARD or not isinstance(record.body, Card):
         raise MalformedError(f"a report about a {record.kind}: it is about a supporter's card")
     texts: list[ProvenText] = []
-    seen: set[bytes] = set()
+    seen: set[tuple[bytes, int]] = set()
     for number, chapter in enumerate(bundle.chapters):
         chapter.statement.check(record.key)
-        if chapter.statement.nonce in seen:
+        # A counter of 0 stands for the session itself; whoever was in a room twice has two of one chain.
+        places = {(chapter.statement.nonce, 0), *((chapter.statement.chain, word.counter) for word in chapter.words)}
+        if not seen.isdisjoint(places):
             raise MalformedError("one session shown as two")
-        seen.add(chapter.statement.nonce)
+        seen |= places
         texts += _read(number, chapter, record.key)
     if not texts:
         raise MalformedError("a report without a single text of the supporter")
     for line in bundle.own:
         if line.chapter >= len(bundle.chapters):
             raise MalformedError("a line of a session that is not in the report")
-    return Finding(bundle_digest(data), record, record.body.name, tuple(texts), bundle.own, bundle.account)
+    # A reporter chooses every byte of these, and panels read them in terminals.
+    own = tuple(replace(line, text=clean(line.text, lines=True)) for line in bundle.own)
+    account = clean(bundle.account, lines=True) if bundle.account else ""
+    return Finding(bundle_digest(data), record, record.body.name, tuple(texts), own, account)
 
 
 def _read(number: int, chapter: Chapter, key: bytes) -> list[ProvenText]:

@@ -1,0 +1,129 @@
+"""Reports that are made to mislead a panel: spliced, dressed up, or about somebody who never spoke."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.court import ADVOCATE, RESPONDENT, court, embedded
+from support.evidence import chapter, signed_card_of
+from support.records import NOW
+from support.sessions import START_MS, meet, read_answer
+from warmline.cli.docket import chain_checked, evidence_text
+from warmline_protocol.codec import decode
+from warmline_protocol.errors import MalformedError
+from warmline_protocol.records.card import Card
+from warmline_protocol.records.envelope import open_record, sign_record
+from warmline_protocol.session.events import Append
+from warmline_protocol.session.evidence import Verifier, sign_statement
+from warmline_protocol.session.evidence_bundle import OwnLine, ReportBundle, bundle_digest, make_bundle, verify_bundle
+from warmline_protocol.session.evidence_case import Case
+from warmline_protocol.session.hello import Accepted, Knock
+from warmline_protocol.session.pair import Pair
+from warmline_protocol.wire import to_wire
+
+REGISTRY = b"\x22" * 20
+
+
+def a_case(bundle: bytes, report_id: bytes = b"r" * 32) -> Case:
+    digest = bundle_digest(bundle)
+    return Case(report_id, ADVOCATE.address, RESPONDENT.address, digest, b"s" * 32, bundle, NOW)
+
+
+def test_a_reporters_lines_cannot_pass_for_what_was_signed() -> None:
+    """A line break was enough: the next line of the reporter's could begin with the mark of a signed one."""
+    record, device = signed_card_of(RESPONDENT, 1, REGISTRY)
+    forged = "I said no.\n ✓ Then pay me at once.\x1b[1A\x1b[2K"
+    lines = (OwnLine(0, 1, NOW, forged), OwnLine(0, 0, NOW, "\x1b]0;owned\x07hello"))
+    bundle = make_bundle(
+        record, [chapter(device, ["Hello.\n   not proven: you asked me to."])], own=lines, account=forged
+    )
+    shown = evidence_text(a_case(bundle), verify_bundle(bundle)).split("\n")
+    assert [line for line in shown if "pay me" in line] == ["   not proven:  ✓ Then pay me at once.�[1A�[2K"] * 2
+    assert not any(char < " " for line in shown for char in line)
+    assert sum("hello" in line for line in shown) == 1  # also what was said before the first signed text
+    signed = [line for line in shown if line.startswith(" ✓ ")]
+    assert signed == [" ✓ Hello.", " ✓    not proven: you asked me to."]
+
+
+def framing_bundle(chain_id: int, registry: bytes) -> bytes:
+    """A card by a key of the framer's own, which says to speak for a contract wallet: no signature to forge."""
+    record, device = signed_card_of(RESPONDENT, chain_id, registry)
+    honest = open_record(record)
+    assert honest.delegation is not None and isinstance(honest.body, Card)
+    own_word = replace(honest.delegation, signature=None)
+    return make_bundle(sign_record(honest.body, device, own_word), [chapter(device, ["I will hurt you."])])
+
+
+async def test_evidence_by_a_key_that_the_wallet_never_named_is_refused(tmp_path: Path) -> None:
+    async with court(embedded, tmp_path) as act:
+        manifest = act.reports.manifest
+        bundle = framing_bundle(manifest.chain_id, manifest.address("DelegateRegistry"))
+        digest = bundle_digest(bundle)
+        report_id = act.reports.report_id(ADVOCATE.address, RESPONDENT.address, digest, b"s" * 32)
+        case = a_case(bundle, report_id)
+        with pytest.raises(MalformedError, match="never let this key speak"):
+            await chain_checked(act.reports, case)
+        device = open_record(unpack_card(bundle)).key
+        now_s = await act.reports.time_s()
+        await act.do(RESPONDENT, act.reports.set_delegate(device, now_s + 86_400))
+        assert (await chain_checked(act.reports, case)).only_on_chain
+        await act.do(RESPONDENT, act.reports.revoke_before(now_s))
+        assert await act.reports.delegate_until(RESPONDENT.address, device) == 0
+        assert (await chain_checked(act.reports, case)).only_on_chain  # ended since, and said all the same
+
+
+async def test_a_delegation_for_another_chain_is_none_here(tmp_path: Path) -> None:
+    async with court(embedded, tmp_path) as act:
+        bundle = framing_bundle(99, REGISTRY)
+        digest = bundle_digest(bundle)
+        report_id = act.reports.report_id(ADVOCATE.address, RESPONDENT.address, digest, b"s" * 32)
+        with pytest.raises(MalformedError, match="another chain"):
+            await chain_checked(act.reports, a_case(bundle, report_id))
+
+
+def unpack_card(bundle: bytes) -> bytes:
+    fields = decode(bundle, max_size=1 << 20)
+    assert isinstance(fields, dict) and isinstance(fields["card"], bytes)
+    return fields["card"]
+
+
+def test_texts_of_two_sessions_make_no_third() -> None:
+    """The reporter chose the chain: two Hellos with one nonce, and texts of both read as one conversation."""
+    parties = meet(0)
+    nonce = parties.knock.hello.nonce
+    provider, draw = parties.provider, parties.rng.bytes
+    chains = set()
+    for _ in range(2):
+        knock = Knock(provider.candidate(), draw, (b"g0",), name="River", avatar=bytes(16))
+        knock.hello = replace(knock.hello, nonce=nonce)
+        host = Pair.accept(
+            knock.hello, provider, draw, START_MS, key=parties.key, name="Ada", avatar=bytes(16), queues=(b"h0",)
+        )
+        assert host.signer is not None
+        chains.add(host.signer.nonce)
+        ((offer,), _) = host.take()
+        assert isinstance(offer, Append)
+        answer = read_answer(knock, offer.cells)
+        assert isinstance(answer, Accepted)
+        knock.join(answer, parties.key.public)
+    assert len(chains) == 2 and nonce not in chains
+
+
+def test_one_text_is_not_shown_as_said_in_two_sessions() -> None:
+    """In a room everybody's texts hang on one chain: who joined twice had two statements for it."""
+    record, device = signed_card_of(RESPONDENT, 1, REGISTRY)
+    once = chapter(device, ["Go away.", "Now."])
+    given, nonce = once.statement, b"n" * 32
+    signature = sign_statement(device, b"key package", b"group", b"leaf", nonce, given.chain)
+    twice = replace(once, statement=replace(given, nonce=nonce, signature=signature))
+    with pytest.raises(MalformedError):
+        verify_bundle(to_wire(ReportBundle(record, (once, twice))))
+    parts = replace(once, words=once.words[:1]), replace(twice, words=once.words[1:])
+    assert len(verify_bundle(make_bundle(record, parts)).texts) == 2
+    verifier = Verifier(device.public, given.chain, twice.statement)
+    verifier.earlier = [parts[0]]
+    verifier._kept.extend(twice.words)
+    assert verifier.chapters == parts
