@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from support.conversations import PATIENCE, a_street, a_supporter
-from support.rooms import House, Person
+from support.rooms import Person, a_house
 from support.sessions import START_MS
 from warmline.client.session import Client, Contact
 from warmline.client.session_client import pack_address
@@ -27,14 +27,6 @@ SMALL_ORDER = [bytes(32), b"\1" + bytes(31)]
 
 def poisoned(hello: Hello, point: bytes = SMALL_ORDER[0]) -> Hello:
     return replace(hello, kem=hello.kem[:1184] + point)
-
-
-def a_house(*names: str) -> House:
-    house = House(1)
-    for name in names:
-        house.knock(name)
-        house.settle()
-    return house
 
 
 @pytest.mark.parametrize("point", SMALL_ORDER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.rooms import FakeLog, House, Person
+from support.rooms import FakeLog, House, Person, a_house
 from warmline_protocol import limits
 from warmline_protocol.session.events import Gap, OpenLog, OutOfStep, TextReceived
 from warmline_protocol.session.messages import Heartbeat, Inner, pack_body, pack_inner
@@ -36,11 +36,8 @@ class Lying(FakeLog):
         ]
 
 
-def a_house() -> House:
-    house = House(1)
-    for name in NAMES:
-        house.knock(name)
-    house.settle()
+def a_talking_house() -> House:
+    house = a_house(*NAMES)
     for person in house.everyone:
         house.say(person, "hello")
     house.settle()
@@ -72,7 +69,7 @@ def unique(person: Person) -> bool:
 
 
 def test_a_cell_hidden_from_one_member_is_noticed_and_told() -> None:
-    house = a_house()
+    house = a_talking_house()
     river, moss, fern = house.members
     river.log = lying = Lying(house.log)
     lying.rubbish.add(house.log.log.head + 1)
@@ -97,7 +94,7 @@ def test_a_cell_hidden_from_one_member_is_noticed_and_told() -> None:
 
 
 def test_a_log_in_another_order_is_another_log() -> None:
-    house = a_house()
+    house = a_talking_house()
     river, moss, fern = house.members
     river.log = lying = Lying(house.log)
     head = house.log.log.head
@@ -113,7 +110,7 @@ def test_a_log_in_another_order_is_another_log() -> None:
 
 
 def test_a_node_that_goes_on_lying_is_left() -> None:
-    house = a_house()
+    house = a_talking_house()
     river = house.members[0]
     before = house.log
     for _ in range(limits.ROOM_REJOINS_MAX):
@@ -138,7 +135,7 @@ def test_a_node_that_goes_on_lying_is_left() -> None:
 
 
 def test_the_host_leaves_a_log_that_a_member_reads_differently() -> None:
-    house = a_house()
+    house = a_talking_house()
     river = house.members[0]
     river.log = lying = Lying(house.log)
     lying.rubbish.add(house.log.log.head + 1)
@@ -158,7 +155,7 @@ def test_the_host_leaves_a_log_that_a_member_reads_differently() -> None:
 
 
 def test_a_member_who_lies_about_the_log_moves_the_room_once() -> None:
-    house = a_house()
+    house = a_talking_house()
     river = house.members[0]
     for number in range(5):
         machine = river.machine
@@ -172,7 +169,7 @@ def test_a_member_who_lies_about_the_log_moves_the_room_once() -> None:
 
 
 def test_a_log_that_came_back_from_a_backup_is_left() -> None:
-    house = a_house()
+    house = a_talking_house()
     message = house.say(house.members[0], "before the restore")
     once(house)
     house.log.incarnation = b"restored" * 2
@@ -185,7 +182,7 @@ def test_a_log_that_came_back_from_a_backup_is_left() -> None:
 
 
 def test_cells_that_are_played_again_are_shown_once_and_move_nobody() -> None:
-    house = a_house()
+    house = a_talking_house()
     river = house.members[0]
     house.say(river, "once is enough")
     house.settle()
@@ -201,7 +198,7 @@ def test_cells_that_are_played_again_are_shown_once_and_move_nobody() -> None:
 
 
 def test_fragments_of_others_in_between_harm_nobody() -> None:
-    house = a_house()
+    house = a_talking_house()
     river, moss = house.members[:2]
     long = house.say(river, "x" * 6000)
     output = river.todo.pop(0)
@@ -220,7 +217,7 @@ def test_fragments_of_others_in_between_harm_nobody() -> None:
 
 def test_a_rubbish_commit_puts_nobody_out_of_step() -> None:
     """Before, one member could send everybody out to knock again."""
-    house = a_house()
+    house = a_talking_house()
     river = house.members[0]
     machine = river.machine
     cells = machine._commit_cells(b"no commit at all" * 20, 0, "log", machine.schedule.current)
@@ -234,7 +231,7 @@ def test_a_rubbish_commit_puts_nobody_out_of_step() -> None:
 
 
 def test_open_log_is_asked_for_once() -> None:
-    house = a_house()
+    house = a_talking_house()
     for _ in range(3):
         house.room._leave_log()
     outputs, _ = house.room.take()

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from support.conversations import PATIENCE, Street, a_street, a_supporter, until
-from support.rooms import House, Person
+from support.rooms import House, Person, a_house
 from warmline.client.rooms import JoinedRoom, host_room, join_room
 from warmline.client.session import Persona
 from warmline.services.queues_book import Caller
@@ -18,14 +18,6 @@ from warmline_protocol.limits import CELL_SIZE
 from warmline_protocol.queue.messages import Append as AppendCells
 from warmline_protocol.session.events import Append, Joined, MessageState, TextReceived
 from warmline_protocol.session.messages import Person as Named
-
-
-def a_house(*names: str) -> House:
-    house = House(1)
-    for name in names:
-        house.knock(name)
-        house.settle()
-    return house
 
 
 def receipt_and_drop(house: House, person: Person) -> None:

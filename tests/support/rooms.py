@@ -310,3 +310,12 @@ class House:
                 return
             self.sleep(step)
         raise AssertionError("the room never came to rest")
+
+
+def a_house(*names: str) -> House:
+    """A room into which everybody named has been let."""
+    house = House(1)
+    for name in names:
+        house.knock(name)
+    house.settle()
+    return house

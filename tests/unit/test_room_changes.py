@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.rooms import House
+from support.rooms import House, a_house
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.session.events import Append, AppendControl, Left, OutOfStep, Rejoined, TextReceived
@@ -16,11 +16,7 @@ NAMES = ["River", "Moss", "Fern", "Wren"]
 
 @pytest.fixture
 def house() -> House:
-    house = House(1)
-    for name in NAMES:
-        house.knock(name)
-    house.settle()
-    return house
+    return a_house(*NAMES)
 
 
 def epochs(house: House) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.rooms import House, Person
+from support.rooms import House, Person, a_house
 from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.session import events as said
@@ -17,11 +17,7 @@ NAMES = ["River", "Moss", "Fern", "Wren"]
 
 @pytest.fixture
 def house() -> House:
-    house = House(1)
-    for name in NAMES:
-        house.knock(name)
-    house.settle()
-    return house
+    return a_house(*NAMES)
 
 
 def id_of(person: Person) -> bytes:

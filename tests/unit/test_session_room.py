@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.rooms import House, Person
+from support.rooms import House, Person, a_house
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError, RefusedError, UsageError
 from warmline_protocol.session.events import (
@@ -29,11 +29,7 @@ NAMES = ["River", "Moss", "Fern", "Wren"]
 
 @pytest.fixture
 def house() -> House:
-    house = House(1)
-    for name in NAMES:
-        house.knock(name)
-    house.settle()
-    return house
+    return a_house(*NAMES)
 
 
 def names_seen(person: Person) -> set[str]:
