@@ -15,13 +15,13 @@ from support.conversations import PATIENCE, Street, Supporter, a_street, a_suppo
 from support.evidence import bundle_about
 from support.records import NOW
 from warmline.chain.wallet import dev_wallet
-from warmline.client.cases import Cases, open_cases
+from warmline.client.cases import RECEIVED_MAX, Cases, open_cases
 from warmline.client.documents import Assembler, send_document
-from warmline.client.reporting import Arrived, reference_of, send_report, take_reports
+from warmline.client.reporting import Arrived, attend, reference_of, send_report, take_reports
 from warmline.client.session import Persona, Session, open_session
 from warmline.env import SystemRng, run_in_thread
 from warmline_protocol import limits
-from warmline_protocol.errors import UnreachableError, UsageError
+from warmline_protocol.errors import RefusedError, UnreachableError, UsageError
 from warmline_protocol.session.events import PartReceived
 from warmline_protocol.session.evidence_bundle import verify_bundle
 
@@ -120,6 +120,42 @@ async def test_an_advocate_who_leaves_is_told_as_that(tmp_path: Path) -> None:
                 session_began.set()
                 with trio.fail_after(PATIENCE), pytest.raises((UnreachableError, UsageError)):
                     await send_report(session, ABOUT, lambda there, whole: None)
+
+
+async def test_who_sits_at_an_intake_and_says_nothing_gives_the_seat_back(tmp_path: Path) -> None:
+    """Eight people with patience kept every report of everybody out."""
+    async with a_street(tmp_path) as street:
+        advocate = a_supporter(street)
+
+        async def nobody(arrived: Arrived) -> None:
+            raise AssertionError("nothing was sent")
+
+        async with advocate.at_the_door() as keeper:
+            client = street.client("Sam")
+            async with open_session(client, advocate.contact, me=Persona("Sam", b"s" * 16)) as session:
+                with trio.fail_after(PATIENCE):
+                    await attend(await keeper.accept(await keeper.knocks.receive()), nobody, within=0.5)
+                    assert keeper.sessions == []
+                    await session.wait_closed()
+
+
+def test_reports_that_anybody_can_make_fill_no_disk(tmp_path: Path) -> None:
+    with open_cases(tmp_path, lambda: "seven calm rivers", rng=SystemRng(), clock=AClock()) as cases:
+        for number in range(RECEIVED_MAX):
+            cases.receive(number.to_bytes(4))
+        with pytest.raises(RefusedError):
+            cases.receive(b"one more")
+        cases.receive((3).to_bytes(4))  # it is there already
+        cases.drop_received((3).to_bytes(4))
+        cases.receive(b"one more")
+
+
+async def test_a_full_advocate_says_so(tmp_path: Path) -> None:
+    async with an_intake(tmp_path) as intake, intake.reporter("Sam") as session:
+        for number in range(RECEIVED_MAX):
+            intake.cases.receive(number.to_bytes(4))
+        answer = await send_report(session, ABOUT, lambda there, whole: None)
+        assert "not kept" in answer and "another one" in answer
 
 
 @pytest.mark.parametrize("size", [0, limits.PART_MAX * limits.PARTS_MAX + 1])

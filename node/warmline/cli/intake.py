@@ -13,7 +13,7 @@ import trio
 from warmline.client.cases import Cases, open_cases
 from warmline.client.duty import Duty, open_duty
 from warmline.client.line import pick_up
-from warmline.client.reporting import Arrived, reference_of, take_reports
+from warmline.client.reporting import Arrived, attend, reference_of
 from warmline.client.session_doors import Knocking
 from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline_protocol.errors import WarmlineError
@@ -48,7 +48,6 @@ async def _one(duty: Duty, knock: Knocking, kept: Cases, say: Any) -> None:
 
     try:
         talk = (await duty.let_in(knock)).talk
-        await take_reports(talk, keep)
-        await talk.wait_closed()
+        await attend(talk, keep)
     except WarmlineError as error:
         say(f"A session ended early: {error}", event="problem")

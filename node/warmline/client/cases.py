@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, cast
 from warmline.client.vault import FileVault, Kept, open_vault
 from warmline.env import Clock, Rng
 from warmline_protocol.codec import decode, encode
-from warmline_protocol.errors import UsageError
+from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.session.evidence_bundle import bundle_digest
 from warmline_protocol.session.evidence_case import Case, open_case, pack_case, unpack_case
 from warmline_protocol.session.xwing import SealingKey
@@ -29,6 +29,8 @@ KEEP_MS: Final = 90 * DAY_MS
 """After a report is over."""
 OPEN_MS: Final = 180 * DAY_MS
 """At most, for one that is not: longer than every step of a report with its appeal takes together."""
+RECEIVED_MAX: Final = 128
+"""Reports, of 1 MiB at most each, that wait to be read."""
 _FOR_EVER: Final = 1 << 52
 _CASE, _END, _VOTE, _INTAKE, _RECEIVED = "case", "last day", "vote", "intake key", "received"
 
@@ -75,8 +77,16 @@ class Cases:
         return found[0]
 
     def receive(self, bundle: bytes) -> bytes:
-        """A report that came and was not filed yet; its 32-byte digest. On the disk when this returns."""
+        """A report that came and was not filed yet; its 32-byte digest. On the disk when this returns.
+
+        RefusedError ``full`` where too many wait: anybody can make reports that verify, about a card of their own.
+        """
         digest = bundle_digest(bundle)
+        waiting = self._vault.ids(_RECEIVED)
+        if len(waiting) >= RECEIVED_MAX and digest not in waiting:
+            raise RefusedError(
+                "full", "too many reports wait for this advocate", hint="Send it to another one, or here in some days."
+            )
         self._vault.put(_RECEIVED, digest, bundle, self._clock.utc_ms() + OPEN_MS)
         return digest
 

@@ -11,15 +11,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+import trio
+
 from warmline.client.documents import Assembler, send_document
 from warmline.client.matching import Collection, Supporter, Wanted
 from warmline.client.session import Conversation, Session
-from warmline_protocol.errors import RemoteError, UnreachableError
+from warmline_protocol.errors import RefusedError, RemoteError, UnreachableError
 from warmline_protocol.session import events as said
 from warmline_protocol.session.evidence_bundle import Finding, verify_bundle
 
 REPORTS_EACH: Final = 4
 """Documents that are taken in one session."""
+ATTEND: Final = 30 * 60.0
+"""Seconds for one person to send their reports in, over a slow line and with a second try."""
 
 
 def advocates(collection: Collection, wanted: Wanted, now_ms: int) -> list[Supporter]:
@@ -81,12 +85,24 @@ async def take_reports(session: Conversation, keep: Callable[[Arrived], Awaitabl
             return
 
 
+async def attend(session: Conversation, keep: Callable[[Arrived], Awaitable[None]], *, within: float = ATTEND) -> None:
+    """As :func:`take_reports`, and then the session's end: the seat is free for the next person after ``within``
+    seconds at the latest, whoever sits there and says nothing."""
+    with trio.move_on_after(within):
+        await take_reports(session, keep)
+        await session.wait_closed()
+    await session.aclose("closed")
+
+
 async def _answer(document: bytes, keep: Callable[[Arrived], Awaitable[None]]) -> str:
     try:
         finding = verify_bundle(document)
     except RemoteError as error:
         return f"This report does not verify and was not kept: {error}. Was it changed after /report wrote it?"
-    await keep(Arrived(document, finding))
+    try:
+        await keep(Arrived(document, finding))
+    except RefusedError as error:
+        return f"Your report verifies and was not kept: {error}. {error.hint}"
     texts = f"{len(finding.texts)} signed message{'s' if len(finding.texts) != 1 else ''}"
     return (
         f"Your report about {finding.name} is here whole: {texts} of theirs, {len(finding.own)} lines of yours. "
