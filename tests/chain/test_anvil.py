@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import trio
 
-from support.chain import PATIENCE_S, Actors, find_anvil, followed, open_anvil, until
+from support.chain import PATIENCE_S, Actors, followed, needs_anvil, open_anvil, until
 from warmline.chain import deployer
 from warmline.chain.contracts import Call, Contracts, type_id_of
 from warmline.chain.devchain import dev_terms
@@ -20,12 +19,8 @@ from warmline.chain.source import ChainConfig, FollowedChain
 from warmline.chain.wallet import dev_wallet
 from warmline.env import run_in_thread
 
-ANVIL = find_anvil()
 TYPE = type_id_of("peer-supporter")
-pytestmark = pytest.mark.skipif(
-    ANVIL is None and os.environ.get("CI") != "true",
-    reason="anvil is not installed: npm ci in contracts/, or name it in WARMLINE_ANVIL",
-)
+pytestmark = needs_anvil
 
 
 async def deploy(rpc: Rpc, folder: Path) -> Manifest:

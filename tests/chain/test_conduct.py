@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from support.chain import Actors, devchain, find_anvil, followed, open_anvil, until
+from support.chain import Actors, Opened, anvil, embedded, followed, on_both_chains, until
 from warmline.chain import deployer
 from warmline.chain.contracts import Contracts, EpochPost
 from warmline.chain.devchain import COLLECTORS, dev_terms
 from warmline.chain.errors import RevertError
 from warmline.chain.plans import dev_plan
-from warmline.chain.provider import Rpc, open_rpc
 from warmline.chain.source import ChainConfig, FollowedChain
 from warmline.chain.wallet import dev_wallet
 from warmline.env import run_in_thread
@@ -25,32 +23,7 @@ ROOTS = [bytes([number]) * 32 for number in range(1, 5)]
 DATA = b"d" * 32
 
 
-@asynccontextmanager
-async def embedded(tmp_path: Path) -> AsyncIterator[Rpc]:
-    async with devchain(tmp_path / "chain") as running, open_rpc(running.url) as rpc:
-        yield rpc
-
-
-@asynccontextmanager
-async def anvil(_: Path) -> AsyncIterator[Rpc]:
-    async with open_anvil() as rpc:
-        await rpc.call("anvil_setBlockTimestampInterval", 1)
-        yield rpc
-
-
-Opened = Callable[[Path], AbstractAsyncContextManager[Rpc]]
-on_both = pytest.mark.parametrize(
-    "opened",
-    [
-        embedded,
-        pytest.param(
-            anvil,
-            marks=pytest.mark.skipif(
-                find_anvil() is None and os.environ.get("CI") != "true", reason="anvil is not installed"
-            ),
-        ),
-    ],
-)
+on_both = on_both_chains(embedded, anvil)
 
 
 @asynccontextmanager

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from support.chain import PATIENCE_S, Actors, devchain, find_anvil, open_anvil
+from support.chain import PATIENCE_S, Actors, Opened, anvil, devchain, embedded, needs_anvil, on_both_chains, open_anvil
 from warmline.chain.contracts import Contracts, type_id_of
 from warmline.chain.deployer import DeploymentError, Done, Plan, deploy, estimate
 from warmline.chain.deployment import Create, Expect, sendings
@@ -21,7 +19,7 @@ from warmline.chain.devchain import dev_terms
 from warmline.chain.errors import JournalError
 from warmline.chain.manifest import read_manifest
 from warmline.chain.plans import Terms, dev_plan, live_plan, parse_terms, read_terms
-from warmline.chain.provider import Rpc, open_rpc
+from warmline.chain.provider import Rpc
 from warmline.chain.wallet import Wallet, create_keystore, dev_wallet
 from warmline.env import run_in_thread
 from warmline_protocol.errors import ConfigError, UsageError
@@ -29,25 +27,7 @@ from warmline_protocol.errors import ConfigError, UsageError
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = [sys.executable, str(ROOT / "deploy/contracts/deploy.py")]
 PAYER = 8  # an account that nothing else uses, so that the dev chain's own contracts do not matter
-needs_anvil = pytest.mark.skipif(
-    find_anvil() is None and os.environ.get("CI") != "true", reason="anvil is not installed: npm ci in contracts/"
-)
-
-
-@asynccontextmanager
-async def embedded(tmp_path: Path) -> AsyncIterator[Rpc]:
-    async with devchain(tmp_path / "chain") as running, open_rpc(running.url) as rpc:
-        yield rpc
-
-
-@asynccontextmanager
-async def anvil(_: Path) -> AsyncIterator[Rpc]:
-    async with open_anvil() as rpc:
-        yield rpc
-
-
-Opened = Callable[[Path], AbstractAsyncContextManager[Rpc]]
-on_both = pytest.mark.parametrize("opened", [embedded, pytest.param(anvil, marks=needs_anvil)])
+on_both = on_both_chains(embedded, anvil)
 
 
 def payer() -> Wallet:

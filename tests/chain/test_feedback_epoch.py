@@ -4,21 +4,17 @@ signed, ratings collected by three, the root posted under two signatures, and wh
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from support.chain import Actors, devchain, find_anvil, open_anvil
+from support.chain import Actors, Opened, anvil, embedded, on_both_chains
 from support.feedback import World, rsa_key, wallet
 from warmline.chain import deployer
 from warmline.chain.contracts import Contracts, EpochPost
 from warmline.chain.devchain import COLLECTORS, dev_terms
 from warmline.chain.errors import RevertError
 from warmline.chain.plans import dev_plan
-from warmline.chain.provider import Rpc, open_rpc
 from warmline.chain.wallet import dev_wallet
 from warmline.env import run_in_thread
 from warmline_protocol.feedback.batch import Ledger
@@ -27,33 +23,7 @@ from warmline_protocol.feedback.epochs import Epochs
 from warmline_protocol.feedback.messages import EpochVote, SetAnnouncement
 from warmline_protocol.feedback.sheets import check_vote, epoch_digest, set_digest
 
-
-@asynccontextmanager
-async def embedded(tmp_path: Path) -> AsyncIterator[Rpc]:
-    async with devchain(tmp_path / "chain") as running, open_rpc(running.url) as rpc:
-        yield rpc
-
-
-@asynccontextmanager
-async def anvil(_: Path) -> AsyncIterator[Rpc]:
-    async with open_anvil() as rpc:
-        await rpc.call("anvil_setBlockTimestampInterval", 1)
-        yield rpc
-
-
-Opened = Callable[[Path], AbstractAsyncContextManager[Rpc]]
-on_both = pytest.mark.parametrize(
-    "opened",
-    [
-        embedded,
-        pytest.param(
-            anvil,
-            marks=pytest.mark.skipif(
-                find_anvil() is None and os.environ.get("CI") != "true", reason="anvil is not installed"
-            ),
-        ),
-    ],
-)
+on_both = on_both_chains(embedded, anvil)
 
 
 async def view(act: Actors, name: str, *arguments: object) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
-from support.chain import Actors, find_anvil, open_anvil
+from support.chain import Actors, needs_anvil, open_anvil
 from support.commands import PASSPHRASE, Network, run
 from warmline.chain import deployer
 from warmline.chain.contracts import Contracts, type_id_of
@@ -31,10 +29,7 @@ MARTA = 3
 TYPE = type_id_of("peer-supporter")
 LISTINGS = 27
 
-pytestmark = pytest.mark.skipif(
-    find_anvil() is None and os.environ.get("CI") != "true",
-    reason="anvil is not installed: npm ci in contracts/, or name it in WARMLINE_ANVIL",
-)
+pytestmark = needs_anvil
 
 
 @dataclass

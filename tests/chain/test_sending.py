@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from support.chain import PATIENCE_S, Actors, devchain, find_anvil, open_anvil
+from support.chain import PATIENCE_S, Actors, devchain, needs_anvil, open_anvil
 from support.endpoints import endpoint
 from warmline.chain import deployer, transactions
 from warmline.chain.contracts import Contracts
@@ -23,11 +22,6 @@ from warmline.chain.transactions import CEILING, Plan, Receipt
 from warmline.chain.wallet import dev_wallet
 from warmline.env import run_in_thread
 from warmline_protocol.errors import DeadlineError
-
-needs_anvil = pytest.mark.skipif(
-    find_anvil() is None and os.environ.get("CI") != "true",
-    reason="anvil is not installed: npm ci in contracts/, or name it in WARMLINE_ANVIL",
-)
 
 
 @asynccontextmanager

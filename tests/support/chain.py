@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 
 from warmline.chain import transactions
@@ -104,6 +105,34 @@ async def open_anvil() -> AsyncIterator[Rpc]:
         async with open_rpc(f"http://{where}") as rpc:
             yield rpc
         nursery.cancel_scope.cancel()
+
+
+needs_anvil = pytest.mark.skipif(
+    find_anvil() is None and os.environ.get("CI") != "true",
+    reason="anvil is not installed: npm ci in contracts/, or name it in WARMLINE_ANVIL",
+)
+
+
+def on_both_chains(embedded: object, anvil: object) -> pytest.MarkDecorator:
+    """Run a test with ``opened`` as the one and as the other, which may be missing where CI is not."""
+    return pytest.mark.parametrize("opened", [embedded, pytest.param(anvil, marks=needs_anvil)])
+
+
+Opened = Callable[[Path], AbstractAsyncContextManager[Rpc]]
+
+
+@asynccontextmanager
+async def embedded(folder: Path) -> AsyncIterator[Rpc]:
+    async with devchain(folder / "chain") as running, open_rpc(running.url) as rpc:
+        yield rpc
+
+
+@asynccontextmanager
+async def anvil(_: Path) -> AsyncIterator[Rpc]:
+    """Its blocks are a second apart, however fast they come."""
+    async with open_anvil() as rpc:
+        await rpc.call("anvil_setBlockTimestampInterval", 1)
+        yield rpc
 
 
 async def _drain(stream: trio.abc.ReceiveStream) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from support.chain import NEVER_S, Actors, find_anvil, open_anvil
+from support.chain import NEVER_S, Actors, on_both_chains, open_anvil
 from warmline.chain import deployer
 from warmline.chain.contracts import Call
 from warmline.chain.devchain import DevChainSettings, dev_terms, open_devchain
@@ -66,18 +65,7 @@ async def anvil(_: Path) -> AsyncIterator[tuple[Rpc, Travel]]:
         yield rpc, travel
 
 
-on_both = pytest.mark.parametrize(
-    "opened",
-    [
-        embedded,
-        pytest.param(
-            anvil,
-            marks=pytest.mark.skipif(
-                find_anvil() is None and os.environ.get("CI") != "true", reason="anvil is not installed"
-            ),
-        ),
-    ],
-)
+on_both = on_both_chains(embedded, anvil)
 
 
 class Court(Actors):
