@@ -59,6 +59,8 @@ class SessionSettings:
     retry_max: float = 15.0
     idle: float = 120.0
     """An outlet without work closes its path after this."""
+    delete_pause: float = 1.0
+    """What was read stays on its node for so long, so that deleting costs one request and not one for each cell."""
     goodbye: float = 3.0
     second_queue_ms: int = limits.SECOND_QUEUE_MS
     still_waiting: float = 60.0

@@ -13,6 +13,7 @@ import trio
 
 from warmline.client.queues import Cursor, QueueClient
 from warmline.client.session_client import Backoff, Client, LanePath, OwnQueue, QueueNode, SessionSettings
+from warmline.scopes import sole_error
 from warmline_protocol.errors import RefusedError, UnreachableError, WarmlineError
 from warmline_protocol.queue.messages import QUEUE
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 GONE = frozenset({"unknown", "denied", "kind"})
 """Answers after which following a queue has no use."""
+
+DELETE_AT = 16
+"""Cells read and not yet deleted at their node after which that does not wait for the pause."""
 
 Deliver = Callable[[list[tuple[int, bytes]], bytes], Awaitable[None]]
 """Called with numbered cells and the log's incarnation; when it returns, they are safe."""
@@ -53,6 +57,11 @@ class Inlet:
         self._created = made
         self._stop = trio.Event()
         self._stopped = trio.Event()
+        self._undeleted = 0
+        self._read = trio.Event()
+        self._read_many = trio.Event()
+        if made and own.cursor is not None:
+            self._read.set()  # whoever read this before may have ended before it was deleted
 
     async def run(  # noqa: ASYNC114, ASYNC128 - a common name; _once tells
         self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -110,16 +119,38 @@ class Inlet:
             backoff.reset()
             if own.cursor is None:
                 own.cursor = Cursor(cells.incarnation, 0)
-            await carry(path, cells.__anext__, self._hand_on(queues), self._stop)
+            if own.cursor.incarnation != cells.incarnation:
+                self._read = trio.Event()  # nothing of this log's life was read yet
+            with sole_error():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._delete_forever, queues)
+                    await carry(path, cells.__anext__, self._hand_on, self._stop)
+                    nursery.cancel_scope.cancel()
 
-    def _hand_on(self, queues: QueueClient) -> Callable[[list[tuple[Cursor, bytes]]], Awaitable[None]]:
-        async def hand_on(batch: list[tuple[Cursor, bytes]]) -> None:
-            last = batch[-1][0]
-            await self._deliver([(cursor.seq, cell) for cursor, cell in batch], last.incarnation)
-            self.own.cursor = last
-            await queues.ack(self.own.queue, self.own.owner, last)
+    async def _hand_on(self, batch: list[tuple[Cursor, bytes]]) -> None:
+        last = batch[-1][0]
+        await self._deliver([(cursor.seq, cell) for cursor, cell in batch], last.incarnation)
+        self.own.cursor = last
+        self._undeleted += len(batch)
+        self._read.set()
+        if self._undeleted >= DELETE_AT:
+            self._read_many.set()
 
-        return hand_on
+    async def _delete_forever(self, queues: QueueClient) -> None:
+        """Tell the node what it need not keep, a pause's worth at once: each time costs it a write to its disk, for
+        which receipts would have to wait. What a crash leaves there is read again, and known by its counter.
+        """
+        while True:
+            await self._read.wait()
+            with trio.move_on_after(self._client.settings.delete_pause):
+                await self._read_many.wait()
+            self._undeleted, self._read, self._read_many = 0, trio.Event(), trio.Event()
+            assert self.own.cursor is not None
+            try:
+                await queues.ack(self.own.queue, self.own.owner, self.own.cursor)
+            except UnreachableError:
+                self._read.set()
+                raise
 
     async def close(self) -> None:
         """Stop following and take the queue away, best effort."""
