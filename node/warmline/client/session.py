@@ -134,6 +134,10 @@ class Session(Wishes):
         self._spare_inlets: list[Inlet] = []
         self._replacing: list[Inlet] = []
 
+    @property
+    def _in_place(self) -> bool:
+        return self._keep is None  # a millisecond: one MLS message, one cell, one signature
+
     def _save(self, machine: Machine, outputs: list[said.Output]) -> None:
         for output in outputs:
             if isinstance(output, said.UseRoute):

@@ -233,7 +233,11 @@ class Conversation:
                 return result, outputs, news
 
             try:
-                result, outputs, news = await self.client.run_blocking(step)
+                if self._in_place:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    result, outputs, news = step()
+                else:
+                    result, outputs, news = await self.client.run_blocking(step)
                 for output in outputs:
                     self._dispatch(output)
                 for event in news:
@@ -244,8 +248,13 @@ class Conversation:
                     self._put_away()
         return result
 
+    @property
+    def _in_place(self) -> bool:
+        """Whether a step of the machine is short and touches no disk: then the way to a thread costs more than it."""
+        return False
+
     def _save(self, machine: Machine, outputs: list[said.Output]) -> None:
-        """Called before anything leaves the machine, in the worker thread."""
+        """Called before anything leaves the machine, in the worker thread where there is one."""
 
     async def _answered_by(self, machine: Machine, work: Callable[[Any, int], None]) -> None:
         """A queue's answer to ``machine``: after a fresh Hello its tokens mean nothing to the one in its place."""
