@@ -121,8 +121,18 @@ class PairOffers(Machine):
         if self.closed:
             return
         for entry in list(self.outbox.entries.values()):
-            for route in self._routes_of(entry, now_ms, everywhere):
-                self._offer(entry, route, now_ms)
+            if everywhere or not self._is_where_it_should_be(entry, now_ms):
+                for route in self._routes_of(entry, now_ms, everywhere):
+                    self._offer(entry, route, now_ms)
+
+    def _is_where_it_should_be(self, entry: Entry, now_ms: int) -> bool:
+        """At the preferred queue, or on the way there, and too young for the other: what is true of nearly all of a
+        full outbox, and is asked of each of them at every step."""
+        route = self.preferred
+        if route not in entry.holders and route not in entry.in_flight:
+            return False
+        young = self.routes == 1 or (not entry.tries and now_ms < entry.created_ms + self.second_after_ms)
+        return young and route not in self._dead
 
     def _routes_of(self, entry: Entry, now_ms: int, everywhere: bool) -> list[int]:
         alive = [route for route in range(self.routes) if route not in self._dead]
@@ -195,11 +205,10 @@ class PairOffers(Machine):
     # -- time
 
     def _retries_of(self, entry: Entry) -> list[int]:
-        second_ms = self._second_ms(entry)
         due = []
         for route in range(self.routes):
-            if route in self._dead or route in entry.holders or route in entry.in_flight:
+            if route in entry.holders or route in entry.in_flight or route in self._dead:
                 continue
             at = entry.next_ms.get(route, 0)
-            due.append(at if route == self.preferred else max(at, second_ms))
+            due.append(at if route == self.preferred else max(at, self._second_ms(entry)))
         return due
