@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: arrows point down, errors say what to do, help stays light."""
 
 import ast
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from warmline.cli.root import COMMANDS
-from warmline_protocol import errors
+from warmline.daemon.config import SECTIONS
+from warmline_protocol import errors, vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE, PROTOCOL = ROOT / "node" / "warmline", ROOT / "protocol" / "warmline_protocol"
@@ -116,6 +118,31 @@ def test_nothing_names_a_machine_or_a_registry():
         if path != Path(__file__):
             found = bad.search(path.read_bytes())
             assert not found, f"{path.relative_to(ROOT)}: {found}"
+
+
+def test_pages_name_only_tests_that_exist():
+    for page in (path for path in tracked() if path.suffix == ".md"):
+        for name in re.findall(r"\b[a-z]+/test_\w+\.py", page.read_text("utf-8")):
+            assert (ROOT / "tests" / name).is_file(), f"{page.relative_to(ROOT)} names {name}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in (path for path in tracked() if path.suffix == ".md"):
+        for link in re.findall(r"\]\(([^)#:\s]+)[^):]*\)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
+
+
+def test_the_operators_page_has_every_field_of_the_configuration():
+    page = (ROOT / "deploy" / "OPERATORS.md").read_text("utf-8")
+    fields = {f"[{name}] {each.name}" for name, section in SECTIONS.items() for each in dataclasses.fields(section)}
+    assert fields == set(re.findall(r"^\| `(\[\w+\] \w+)` \|", page, re.MULTILINE))
+
+
+def test_the_index_of_vectors_has_every_file():
+    page = (ROOT / "protocol" / "README.md").read_text("utf-8").partition("## Vectors")[2]
+    assert {name for name in vectors.names() if not name.startswith("messages.")} <= set(
+        re.findall(r"`([\w.]+)`", page)
+    )
 
 
 def test_help_imports_nothing_heavy():
