@@ -20,17 +20,19 @@ def device_passphrase(fd: int | None, *, new: bool = False) -> str:
     return text
 
 
+device_option = click.option(
+    "--data",
+    "folder",
+    envvar="WARMLINE_SUPPORTER",
+    type=click.Path(path_type=Path),
+    default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
+    show_default="in your application directory",
+    help="Directory of your device key and card.",
+)
+"""``--data``, which the command gets as ``folder``."""
+
+
 def supporter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--data`` (the command gets it as ``folder``) and ``--passphrase-fd``."""
-    command = click.option("--passphrase-fd", type=int, help="Read the device's passphrase from this file descriptor.")(
-        command
-    )
-    return click.option(
-        "--data",
-        "folder",
-        envvar="WARMLINE_SUPPORTER",
-        type=click.Path(path_type=Path),
-        default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
-        show_default="in your application directory",
-        help="Directory of your device key and card.",
-    )(command)
+    words = "Read the device's passphrase from this file descriptor."
+    return device_option(click.option("--passphrase-fd", type=int, help=words)(command))

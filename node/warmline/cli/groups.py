@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +11,11 @@ import click
 
 from warmline.cli.device import supporter_options
 from warmline.cli.entries import entry_option, known_entries, local_zone
+from warmline.cli.keeping import kept_option
 from warmline.cli.publishing import load_identity, report, text_of, with_finder
 
 if TYPE_CHECKING:
     from warmline.client.identity import Identity
-
-
-def kept_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--data`` (the command gets it as ``folder``): where a seeker's device keeps what it is asked to keep."""
-    return click.option(
-        "--data",
-        "folder",
-        envvar="WARMLINE_TALK",
-        type=click.Path(path_type=Path),
-        default=lambda: Path(click.get_app_dir("warmline")) / "talk",
-        show_default="in your application directory",
-        help="Directory of what you choose to keep. Nothing is there unless you do.",
-    )(command)
 
 
 @click.group()

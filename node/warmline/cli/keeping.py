@@ -23,20 +23,22 @@ Ask = Callable[[str], Awaitable[str]]
 """Asks for something that is not shown while it is typed."""
 
 
+kept_option = click.option(
+    "--data",
+    "folder",
+    envvar="WARMLINE_TALK",
+    type=click.Path(path_type=Path),
+    default=lambda: Path(click.get_app_dir("warmline")) / "talk",
+    show_default="in your application directory",
+    help="Directory of what you choose to keep. Nothing is there unless you do.",
+)
+"""``--data``, which the command gets as ``folder``."""
+
+
 def keeping_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--data`` (the command gets it as ``folder``) and ``--passphrase-fd``."""
-    command = click.option(
-        "--passphrase-fd", type=int, help="Read the passphrase of what you keep from this file descriptor."
-    )(command)
-    return click.option(
-        "--data",
-        "folder",
-        envvar="WARMLINE_TALK",
-        type=click.Path(path_type=Path),
-        default=lambda: Path(click.get_app_dir("warmline")) / "talk",
-        show_default="in your application directory",
-        help="Directory of what you choose to keep. Nothing is there unless you do.",
-    )(command)
+    words = "Read the passphrase of what you keep from this file descriptor."
+    return kept_option(click.option("--passphrase-fd", type=int, help=words)(command))
 
 
 class Cupboard:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from warmline.cli.device import device_option
 from warmline.cli.docket import open_docket
 from warmline.cli.ethereum import Options, chain_options, run
 from warmline_protocol.errors import ConfigError, UsageError
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Grant vouchers for feedback to those you credentialed.")
 @click.argument("type_name", metavar="TYPE")
-@click.option(
-    "--each", type=click.IntRange(1, 1000), default=30, show_default=True, help="For each supporter."
-)
+@click.option("--each", type=click.IntRange(1, 1000), default=30, show_default=True, help="For each supporter.")
 @click.option("--next", "for_next", is_flag=True, help="For the epoch after this one.")
 @click.option(
     "--keys",
@@ -104,15 +103,7 @@ def _keep(path: Path, snapshot: bytes) -> None:
 @click.command(short_help="Name an issuer that grants you vouchers.")
 @click.argument("issuer")
 @click.argument("node", metavar="ADDRESS")
-@click.option(
-    "--data",
-    "folder",
-    envvar="WARMLINE_SUPPORTER",
-    type=click.Path(path_type=Path),
-    default=lambda: Path(click.get_app_dir("warmline")) / "supporter",
-    show_default="in your application directory",
-    help="Directory of your device key and card.",
-)
+@device_option
 def feedback(issuer: str, node: str, folder: Path) -> None:
     """Take part in feedback: ISSUER (its address on the chain) answers at the node ADDRESS (/…/p2p/…).
 
