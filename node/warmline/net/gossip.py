@@ -39,6 +39,8 @@ class GossipSettings:
     degree_low: int = 4
     degree_high: int = 12
     heartbeat: float = 1.0
+    eager: int = 1
+    """Of the mesh, how many are sent a message of others unasked; the rest are told its id and fetch it."""
     subscriber_queue: int = 1024
     """Messages kept for a subscriber that does not read; the oldest go first."""
     drain: float = 1.0
@@ -149,6 +151,7 @@ class Gossip:
         return {
             **self._pubsub.counts.as_dict(),
             "held": len(self._pubsub.pool),
+            "awaited": len(self._pubsub.router.wanted),
             "peers": len(self._pubsub.peers),
             "topics": len(self._pubsub.topics),
             "queued": self._pubsub.queued(),
@@ -166,6 +169,7 @@ async def open_gossip(host: Libp2pHost, settings: GossipSettings | None = None) 
         degree_low=settings.degree_low,
         degree_high=settings.degree_high,
         heartbeat=settings.heartbeat,
+        eager=settings.eager,
     )
     network: Any = host.raw.get_network()
     before = len(network.notifees)

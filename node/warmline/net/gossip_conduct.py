@@ -22,12 +22,14 @@ unjudged, which costs a hash each.
 
 **IHAVE for what never comes** can be a slow link (an answer that takes over two seconds finds the message gone), so it
 is no mark. Twice the ids of one IHAVE unkept, faded with a half-life of a minute: its IHAVEs are not read for a while.
+At most 256 are asked of one peer before it has sent them or three seconds have passed, however many it announces.
 
 **IGNORE** is no mark: clocks, chain views and quotas differ. But whoever sends mostly what is ignored shares a fifth
 of the total rate with the others who do, so that a flood of stale records cannot push fresh ones out.
 
 **A mesh of strangers**: two of the mesh (less than D_low, at most D/2, as GossipSub 1.1 asks; a third costs 0.7
-copies more per delivery) are peers that *we* dialled, and a full mesh takes no GRAFT from others: whoever opens many connections to us fills at most the rest.
+copies more per delivery) are peers that *we* dialled, and a full mesh takes no GRAFT from others: whoever opens many
+connections to us fills at most the rest.
 """
 
 from __future__ import annotations
@@ -86,6 +88,11 @@ class Promises:
         self._until[mid] = trio.current_time() + PROMISE_SECONDS
         if len(self._until) > PROMISES_MAX:
             self._until.popitem(last=False)
+
+    def room(self) -> int:
+        """How many more ids may be asked of the peer before it has kept, or broken, what it promised."""
+        now = trio.current_time()
+        return PROMISES_MAX - sum(until > now for until in self._until.values())
 
     def kept(self, mid: bytes) -> bool:
         """Whether a message that has come was asked for; late ones count, for as long as they are remembered."""

@@ -73,6 +73,9 @@ class Counts:
     from_graylisted: int = 0
     judge_errors: int = 0
     broken_streams: int = 0
+    announced: int = 0
+    fetches: int = 0
+    sent_bytes: int = 0
 
     def as_dict(self) -> dict[str, int]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -112,6 +115,7 @@ class _Peer:
 
     def __init__(self, limits_: PubsubLimits) -> None:
         self.messages = TokenBucket(limits_.message_rate, limits_.message_burst)
+        self.control = TokenBucket(limits_.message_rate, limits_.message_burst)
         self.bytes = TokenBucket(limits_.byte_rate, limits_.byte_burst)
         self.volume = volume_allowance()
         self.usefulness = Usefulness()
@@ -232,7 +236,7 @@ class SafePubsub(Pubsub):
         for option in rpc.subscriptions[: 2 * self.limits.subscriptions]:
             if heard.messages.take():
                 await self._on_subscription(peer, option)
-        if rpc.HasField("control") and heard.messages.take():
+        if rpc.HasField("control") and heard.control.take():
             await self.router.handle_rpc(rpc, peer)
 
     async def _on_subscription(self, peer: ID, option: rpc_pb2.RPC.SubOpts) -> None:
@@ -267,6 +271,7 @@ class SafePubsub(Pubsub):
             self.counts.duplicates += 1
         elif not heard.messages.take() or not self._share_of(heard).take():
             self.counts.over_rate += 1
+            self.router.wanted.arrived(mid)  # who is over its rate must not make us fetch it from others
         elif self._rejected.has(mid) or len(message.data) > limits.GOSSIP_DATA_MAX or not signature_holds(message):
             self._reject(peer)
         else:
@@ -290,6 +295,7 @@ class SafePubsub(Pubsub):
             return Verdict.IGNORE
 
     def _settle(self, mid: bytes, topic: str, message: rpc_pb2.Message, peer: ID, verdict: Verdict) -> None:
+        self.router.wanted.arrived(mid)
         if verdict is Verdict.ACCEPT:
             self.counts.accepted += 1
             self._seen.add(mid)
@@ -394,6 +400,7 @@ class SafePubsub(Pubsub):
             while (data := await queue.batch()) is not None:
                 with trio.fail_after(SEND_DEADLINE):
                     await stream.write(data)
+                self.counts.sent_bytes += len(data)
             await _reset(stream)
         except Exception as error:  # noqa: BLE001 - the library's write fails in a dozen ways; each means that this stream is gone
             log.debug("a gossip stream takes nothing more: %s", type(error).__name__)

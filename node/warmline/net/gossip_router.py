@@ -8,6 +8,8 @@ that a stranger can make large or slow, and everything that costs per message. W
 * the message cache is keyed by our content ids; the stock one by (from, seqno), so that with any other id function
   each IHAVE is answered by an IWANT for what was seen long ago;
 * ``_emit_control_msgs`` forgets to empty its lists between peers and sends one peer's prunes to the next;
+* what was accepted is pushed to a few of the mesh and announced to the rest at once (:mod:`.gossip_lazy`); a body is
+  asked of one announcer after another, each promise is counted, and nobody is served one body twice in a few seconds;
 * whom we dialled has a share of the mesh, and what no honest peer does counts (:mod:`.gossip_conduct`);
 * no sender record rides on each RPC (the stock router signs one per publish and verifies one per receipt), no peer
   exchange, no adaptive parameters, no IP bookkeeping;
@@ -29,21 +31,25 @@ from libp2p.pubsub.mcache import CacheEntry, MessageCache
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.rcmgr import Direction
 
-from warmline.net.gossip_conduct import OUTBOUND, PROMISE_SECONDS, Promises, graft_allowance
+from warmline.net.gossip_conduct import OUTBOUND, Promises, graft_allowance
+from warmline.net.gossip_lazy import ANNOUNCED_FROM, Announcements, Wanted
 from warmline.net.gossip_state import Graylist, OutQueue, Remembered, Scorer, TokenBucket
 from warmline_protocol.codec import frame
 
 PROTOCOL = TProtocol("/meshsub/1.1.0")
 CONTROL_MAX = 32
 """Entries of one kind (IHAVE, IWANT, GRAFT, PRUNE) read from one RPC."""
+ID_BYTES = 20
 IDS_MAX = 64
 """Message ids read from one IHAVE or IWANT, and recent messages replayed to a new subscriber."""
 BACK_OFF_MAX = 600
 """Seconds of back-off that a peer may ask for."""
-ASK_RATE = 10.0
-"""IHAVEs and IWANTs a second that are read from one peer."""
-SERVE_RATE = 256 * 1024.0
+ASK_RATE = 20.0
+"""IHAVEs and IWANTs a second that are read from one peer: twice what announcements and heartbeats need."""
+SERVE_RATE = 512 * 1024.0
 """Bytes a second that one peer may draw by IWANT."""
+SERVED_SECONDS = 5.0
+"""Within which one peer gets one message by IWANT once: for as long as the message is there."""
 
 log = logging.getLogger("warmline.net")
 
@@ -62,7 +68,9 @@ class SafeGossipSub(GossipSub):
 
     mcache: ContentCache
 
-    def __init__(self, graylist: Graylist, *, degree: int, degree_low: int, degree_high: int, heartbeat: float) -> None:
+    def __init__(
+        self, graylist: Graylist, *, degree: int, degree_low: int, degree_high: int, heartbeat: float, eager: int
+    ) -> None:
         super().__init__(
             protocols=[PROTOCOL],
             degree=degree,
@@ -79,8 +87,12 @@ class SafeGossipSub(GossipSub):
         self.scorer = Scorer(graylist)
         self.known = Remembered(0.0, 0)
         """Ids that need not be asked for; the pubsub puts its own set here."""
-        self._wanted = Remembered(seconds=PROMISE_SECONDS, most=16_384)
+        self.eager = eager
+        self.wanted = Wanted()
+        self._announcements = Announcements(self._announce)
+        self._work = trio.Event()
         self._served: dict[ID, TokenBucket] = {}
+        self._served_ids = Remembered(SERVED_SECONDS, most=32_768)
         self._grafts: dict[ID, dict[str, TokenBucket]] = {}
         self._asked: dict[ID, dict[str, TokenBucket]] = {}
         self.promises: dict[ID, Promises] = {}
@@ -88,8 +100,28 @@ class SafeGossipSub(GossipSub):
     # --- sending ---
 
     def forward(self, mid: bytes, message: rpc_pb2.Message, topic: str, *, but: Iterable[ID]) -> None:
-        """Queue an accepted message to the mesh of ``topic``, except to the peers in ``but``."""
-        self._queue(mid, message, self.mesh.get(topic, set()).difference(but))
+        """Pass an accepted message on to the mesh of ``topic``, except to the peers in ``but``.
+
+        A large one is pushed to ``eager`` of them and announced to the others.
+        """
+        members = sorted(self.mesh.get(topic, set()).difference(but), key=ID.to_bytes)
+        if len(message.data) < ANNOUNCED_FROM:
+            self._queue(mid, message, set(members))
+            return
+        pushed = set(self.select_from_minus(self.eager, members, ()))
+        self._queue(mid, message, pushed)
+        for peer in members:
+            if peer not in pushed and not self.graylist.listed(peer):
+                self._announcements.add(peer, topic, mid)
+        self._work.set()
+
+    def _announce(self, peer: ID, topic: str, mids: list[bytes]) -> None:
+        offers = [
+            rpc_pb2.ControlIHave(topicID=topic, messageIDs=mids[start : start + IDS_MAX])
+            for start in range(0, len(mids), IDS_MAX)
+        ]
+        self.send_rpc(peer, rpc_pb2.RPC(control=rpc_pb2.ControlMessage(ihave=offers[:CONTROL_MAX])))
+        self._pubsub.counts.announced += len(mids)
 
     def flood(self, mid: bytes, message: rpc_pb2.Message, topic: str) -> None:
         """Queue our own message to every peer in ``topic``: a mesh full of hostile peers cannot silence us."""
@@ -172,12 +204,22 @@ class SafeGossipSub(GossipSub):
         promises = self.promises.setdefault(sender_peer_id, Promises())
         if not promises.trusted(self.known.has):
             return
-        ids = [bytes(mid) for mid in ihave_msg.messageIDs[:IDS_MAX]]
-        wanted = [mid for mid in ids if not self.known.has(mid) and self._wanted.add(mid)]
-        for mid in wanted:
+        ids = [bytes(mid) for mid in ihave_msg.messageIDs[:IDS_MAX] if len(mid) == ID_BYTES]
+        room = promises.room()
+        wanted = [mid for mid in ids[:room] if not self.known.has(mid) and self.wanted.offered(mid, sender_peer_id)]
+        self._ask(wanted, sender_peer_id)
+
+    def _ask(self, mids: list[bytes], peer: ID) -> None:
+        """Ask ``peer`` for the bodies of what it announced."""
+        if not mids:
+            return
+        promises = self.promises.setdefault(peer, Promises())
+        for mid in mids:
             promises.asked(mid)
-        if wanted:
-            await self.emit_iwant(wanted, sender_peer_id)
+        self._pubsub.counts.fetches += len(mids)
+        want = rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=mids)])
+        self.send_rpc(peer, rpc_pb2.RPC(control=want), priority=True)
+        self._work.set()
 
     async def handle_iwant(self, iwant_msg: rpc_pb2.ControlIWant, sender_peer_id: ID) -> None:
         if self.graylist.listed(sender_peer_id) or not self._check_iwant_rate_limit(sender_peer_id):
@@ -185,7 +227,9 @@ class SafeGossipSub(GossipSub):
         budget = self._served.setdefault(sender_peer_id, TokenBucket(SERVE_RATE, 4 * SERVE_RATE))
         for mid in iwant_msg.messageIDs[:IDS_MAX]:
             message = self.mcache.get(bytes(mid))
-            if message is not None and budget.take(len(message.data) + 256):
+            if message is None or not self._served_ids.add(sender_peer_id.to_bytes() + bytes(mid)):
+                continue
+            if budget.take(len(message.data) + 256):
                 self.send_rpc(sender_peer_id, rpc_pb2.RPC(publish=[message]))
 
     async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
@@ -217,6 +261,30 @@ class SafeGossipSub(GossipSub):
 
     async def _do_px(self, px_peers: list[rpc_pb2.PeerInfo]) -> None:
         """A prune must not choose whom we dial."""
+
+    # --- announcements and fetches ---
+
+    async def run(self) -> None:
+        self.manager.run_daemon_task(self._keep_fetching)
+        await super().run()
+
+    async def _keep_fetching(self) -> None:
+        """Send batches when they are due, and ask the next announcer for what did not come."""
+        while True:
+            self._work = trio.Event()
+            self._fetch_elsewhere()
+            pause = min(self._announcements.flush(), self.wanted.pause())
+            with trio.move_on_after(max(pause, 0.001)):
+                await self._work.wait()
+
+    def _fetch_elsewhere(self) -> None:
+        asked: dict[ID, list[bytes]] = {}
+        for mid, peer in self.wanted.overdue():
+            if peer in self._pubsub.peers and not self.graylist.listed(peer):
+                asked.setdefault(peer, []).append(mid)
+        for peer, mids in asked.items():
+            room = self.promises.setdefault(peer, Promises()).room()
+            self._ask(mids[: min(room, IDS_MAX)], peer)
 
     # --- keeping the mesh ---
 
@@ -312,6 +380,7 @@ class SafeGossipSub(GossipSub):
     def remove_peer(self, peer_id: ID) -> None:
         super().remove_peer(peer_id)
         self._served.pop(peer_id, None)
+        self._announcements.forget(peer_id)
 
     @property
     def _pubsub(self) -> Any:

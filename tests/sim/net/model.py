@@ -1,4 +1,4 @@
-"""The calibrated model: where CPU is free, a message first arrives along the shortest path over the meshes.
+"""The calibrated model: where CPU is free, a message comes along the shortest path, pushed or fetched.
 
 Used for what real nodes cannot be run for (ten thousand of them); its figures are labelled *modelled*. The baseline
 scenario compares it with the real nodes of the same run and fails where the two part.
@@ -10,28 +10,45 @@ import heapq
 import random
 from collections.abc import Callable, Mapping, Sequence
 
+from warmline.net.gossip import GossipSettings
+
+EAGER = GossipSettings().eager
 Link = Callable[[int, int], float]
 
 
 def first_arrivals(
-    origin: int, meshes: Mapping[int, Sequence[int]], link: Link, *, flood: Sequence[int] = ()
+    origin: int,
+    meshes: Mapping[int, Sequence[int]],
+    link: Link,
+    *,
+    flood: Sequence[int] = (),
+    eager: int = EAGER,
+    rng: random.Random,
 ) -> dict[int, float]:
-    """Seconds from publishing until each node has the message (Dijkstra, 1959).
+    """Seconds from publishing until each node has the message.
 
-    ``link`` is the mean one-way delay of a pair; ``flood``: the connected peers that the author itself sends to.
+    ``link`` is the mean one-way delay of a pair; ``flood``: the connected peers that the author itself sends to. Who
+    has the message sends it to ``eager`` of its mesh, drawn by ``rng``, and announces it to the others; whoever lacks
+    it then asks the first that announced it, which takes there and back again.
     """
-    best = {origin: 0.0}
-    heap = [(link(origin, peer), peer) for peer in flood]
-    heap += [(link(origin, peer), peer) for peer in meshes.get(origin, ())]
-    heapq.heapify(heap)
+    best: dict[int, float] = {}
+    asked: set[int] = set()
+    heap = [(0.0, True, origin, origin)]
     while heap:
-        at, node = heapq.heappop(heap)
+        at, is_body, node, source = heapq.heappop(heap)
         if node in best:
             continue
+        if not is_body:
+            if node not in asked:
+                asked.add(node)
+                heapq.heappush(heap, (at + 2 * link(node, source), True, node, source))
+            continue
         best[node] = at
-        for peer in meshes.get(node, ()):
+        others = [peer for peer in meshes.get(node, ()) if peer not in (source, origin)]
+        pushed = [*flood, *others] if node == origin else rng.sample(others, min(eager, len(others)))
+        for peer in {*others, *pushed}:
             if peer not in best:
-                heapq.heappush(heap, (at + link(node, peer), peer))
+                heapq.heappush(heap, (at + link(node, peer), peer in pushed, peer, node))
     return best
 
 

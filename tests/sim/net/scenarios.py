@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ async def baseline(run: Run) -> None:
     busy = run.traffic(everybody) - before
     run.delivered("baseline", sent)
     run.say(sent.curve("share of deliveries over time"))
-    run.report("copies heard per delivery", (busy.accepted + busy.duplicates) / max(1, busy.accepted))
+    run.report("bodies heard per delivery", (busy.accepted + busy.duplicates) / max(1, busy.accepted))
     extra = busy.bytes - idle.bytes * busy.at / idle.at
     run.report("bytes sent per node and message, idle traffic taken off", extra / len(everybody) / run.messages, "B")
     run.report("mesh degree, mean", sum(map(len, meshes.values())) / len(meshes))
@@ -61,9 +62,9 @@ async def baseline(run: Run) -> None:
     compare_with_model(run, sent, meshes)
     run.hold("every node holds every listing", sent.share() == 1)
     run.hold("99.9 % of deliveries within 5 s", sent.share(5) >= 0.999)
-    run.hold("the slowest 1 % of deliveries within 1 s", percentile(sent.delays(), 0.99) <= 1)
-    copies = (busy.accepted + busy.duplicates) / max(1, busy.accepted)
-    run.hold("at most 8 copies per delivery", copies <= 8)
+    run.hold("the slowest 1 % of deliveries within 1.5 s", percentile(sent.delays(), 0.99) <= 1.5)
+    bodies = (busy.accepted + busy.duplicates) / max(1, busy.accepted)
+    run.hold("at most 4 bodies per delivery", bodies <= 4)
 
 
 def compare_with_model(run: Run, sent: Deliveries, meshes: dict[int, tuple[int, ...]]) -> None:
@@ -76,8 +77,9 @@ def compare_with_model(run: Run, sent: Deliveries, meshes: dict[int, tuple[int, 
         return world.net.delay(ends[one], ends[other]) + world.net.links.jitter / 2
 
     errors, modelled = [], []
+    rng = random.Random(f"model/{world.shape.seed}")
     for each in sent.sent:
-        arrivals = first_arrivals(each.origin, meshes, link, flood=connected[each.origin])
+        arrivals = first_arrivals(each.origin, meshes, link, flood=connected[each.origin], rng=rng)
         for member, held in each.held.items():
             if member in arrivals and member != each.origin:
                 modelled.append(arrivals[member])
