@@ -180,6 +180,35 @@ async def test_what_the_chain_cannot_say_yet_waits_and_what_it_revokes_is_gone()
             assert (await a.directory.publish(data)).reason == "no_credential"
 
 
+async def test_what_bad_news_took_comes_back_when_a_reorganisation_takes_the_news() -> None:
+    start = now()
+    good, bad = make.standing(until_ms=start + 10**9), make.standing(credentials=())
+    chain = SlowChain(make.head(at_ms=start + 1000), good)
+    async with a_directory("a", standing=chain, chain=chain) as a:
+        shelf = a.directory.shelf
+        with trio.fail_after(PATIENCE):
+            staying, withdrawn = (make.signed_listing(at_ms=start, slug=slug) for slug in ("stays", "goes"))
+            for data in (staying, withdrawn):
+                assert (await a.directory.publish(data)).verified
+            chain.move(make.head(at_ms=start + 2000), bad)
+            while a.directory.shelf.index.statistics()["listings"]:
+                await a.directory.wait_change()
+            assert shelf.statistics()["aside"] == 2
+            ended = end_record(open_record(withdrawn), make.key("ana"), start + 10, make.delegation(at_ms=start))
+            assert (await a.directory.publish(ended)).verdict == "accept"  # a withdrawal needs no credential
+            chain.move(make.head(at_ms=start + 3000), good)
+            record = await a.directory.wait_record(open_record(staying).id)
+            held = shelf.index.get(record.id)
+            assert held is not None
+            assert held.verified
+            assert held.home
+            await a.directory.reconsider()
+            assert shelf.statistics()["aside"] == 0
+            kept = a.directory.record(open_record(withdrawn).id)
+            assert kept is not None
+            assert kept.data == ended
+
+
 async def test_what_is_refused_is_not_fetched_every_round() -> None:
     chain = SlowChain(make.head(at_ms=now() + 1000))
     async with (

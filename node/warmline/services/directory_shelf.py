@@ -2,7 +2,8 @@
 
 A record that the chain cannot decide yet waits in a bounded pool. One that was refused for a reason that may pass is
 remembered by its digest for a while, so that sync does not fetch it from every neighbour again each round; both are
-settled anew when the chain moves.
+settled anew when the chain moves. What bad news of the chain (a revocation, a suspension) took from the shelf is put
+aside in memory and judged again likewise: the news may stand in a block that a reorganisation takes away.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from warmline_protocol.errors import RemoteError
 from warmline_protocol.records.admission import Admission
 from warmline_protocol.records.digests import PREFIX, Entry
 from warmline_protocol.records.envelope import OpenedRecord
+from warmline_protocol.records.merge import stamp_of
 from warmline_protocol.verdict import Verdict
 
 log = logging.getLogger("warmline.directory")
@@ -30,6 +32,8 @@ log = logging.getLogger("warmline.directory")
 DEFERRED_MAX: Final = 256
 REFUSED_MAX: Final = 4096
 REFUSED_MS: Final = 10 * 60_000
+ASIDE_MAX: Final = 1024
+ASIDE_BYTES: Final = 4 << 20
 WEEDED_AT_ONCE: Final = 256
 """Records judged again before other tasks have their turn: a few milliseconds."""
 
@@ -47,6 +51,8 @@ class Shelf:
         self._store = store
         self._deferred: OrderedDict[bytes, tuple[OpenedRecord, bool]] = OrderedDict()
         self._refused: OrderedDict[bytes, int] = OrderedDict()
+        self._aside: OrderedDict[bytes, tuple[OpenedRecord, bool]] = OrderedDict()
+        self._aside_bytes = 0
 
     @classmethod
     async def load(cls, store: Store, judge: RecordJudge, room: Room, run_blocking: RunBlocking) -> Shelf:
@@ -121,6 +127,7 @@ class Shelf:
             self._defer(record, home=home)
         else:
             self._refuse(record)
+            self._replace_aside(record)
         return answer, record
 
     async def take_all(self, several: Sequence[bytes], source: str = "") -> list[tuple[Admission, OpenedRecord | None]]:
@@ -144,6 +151,7 @@ class Shelf:
                 self._defer(record, home=False)
             else:
                 self._refuse(record)
+                self._replace_aside(record)
         new = [(record, verified) for record, verified in kept if not self._holds(record)]
         await directory_store.save_all(self._store, [(record, False) for record, _ in new])
         for record, verified in new:
@@ -158,6 +166,10 @@ class Shelf:
         """Whether sync should fetch a record that another node names."""
         if entry.print in self._deferred or self._refused.get(entry.print, 0) > self.judge.clock.utc_ms():
             return False
+        if any(
+            key[:PREFIX] == entry.prefix and r.digest[:PREFIX] == entry.print for key, (r, _) in self._aside.items()
+        ):
+            return False
         held = self.index.named(entry.prefix)
         if len(held) != 1:
             return True
@@ -168,6 +180,7 @@ class Shelf:
         """Judge again everything that the chain has a say in; the ids of records that are no longer welcome."""
         self._refused.clear()
         gone = await self._weed()
+        await self._welcome_back()
         for record, home in list(self._deferred.values()):
             self._deferred.pop(record.digest[:PREFIX], None)
             answer, _ = await self.take(record.data, home=home)
@@ -188,7 +201,10 @@ class Shelf:
         return tuple(over)
 
     def statistics(self) -> dict[str, int]:
-        return {**self.index.statistics(), "deferred": len(self._deferred), "refused": len(self._refused)}
+        return {**self.index.statistics(), **self._kept_back()}
+
+    def _kept_back(self) -> dict[str, int]:
+        return {"deferred": len(self._deferred), "refused": len(self._refused), "aside": len(self._aside)}
 
     async def _weed(self) -> tuple[bytes, ...]:
         gone = []
@@ -205,9 +221,39 @@ class Shelf:
             elif answer.verdict is Verdict.IGNORE:
                 self.index.drop(record.id)
                 self._refuse(record)
+                self._put_aside(record, home=held.home)
                 gone.append(record.id)
         await directory_store.forget(self._store, gone)
         return tuple(gone)
+
+    async def _welcome_back(self) -> None:
+        """Take back what was put aside, where the chain no longer says why."""
+        for count, (record, home) in enumerate(list(self._aside.values())):
+            if count % WEEDED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            over = record.expires <= self.judge.clock.utc_ms() or self.index.is_older(record)
+            if not over and self.judge.admit(record, self.index.count(record)).verdict is not Verdict.ACCEPT:
+                continue
+            self._drop_aside(record.id)
+            if not over and (await self.take(record.data, home=home))[0].verdict is Verdict.ACCEPT and home:
+                self.on_welcome(record)
+
+    def _put_aside(self, record: OpenedRecord, *, home: bool) -> None:
+        self._drop_aside(record.id)
+        self._aside[record.id] = (record, home)
+        self._aside_bytes += len(record.data)
+        while len(self._aside) > ASIDE_MAX or self._aside_bytes > ASIDE_BYTES:
+            self._drop_aside(next(iter(self._aside)))
+
+    def _replace_aside(self, record: OpenedRecord) -> None:
+        """What comes back is the newest that its owner said meanwhile, a withdrawal above all."""
+        before, home = self._aside.get(record.id, (None, False))
+        if before is not None and stamp_of(record) > stamp_of(before):
+            self._put_aside(record, home=home)
+
+    def _drop_aside(self, record_id: bytes) -> None:
+        record, _ = self._aside.pop(record_id, (None, False))
+        self._aside_bytes -= len(record.data) if record else 0
 
     async def _keep(self, record: OpenedRecord, *, verified: bool, home: bool, source: str) -> None:
         held = self.index.get(record.id)
