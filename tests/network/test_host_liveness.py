@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import trio
@@ -143,6 +143,31 @@ async def test_a_satisfied_keeper_meets_one_more_a_minute_up_to_three_times_its_
         assert len(host.peers()) == 6
 
 
+async def test_two_sides_that_are_satisfied_with_themselves_find_each_other_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """All know all and are pinned to nobody; apart, each has three times its degree on its own side."""
+    addrs = [f"/ip4/192.0.2.{n}/tcp/1/p2p/{key_of(f'side {n}').peer_id}" for n in range(1, 15)]
+    host = TwoSides(set(map(peer_of, addrs[:7])))
+    async with open_keeper(host, KeeperSettings(degree=2), candidates=lambda: addrs, rng=SeededRng(3)) as keeper:
+        for addr in addrs:
+            await host.connect(addr)
+        await trio.sleep(1)
+        host.part()
+        await trio.sleep(3600)
+        assert len(host.peers()) == 7
+        tried = keeper.dials
+        assert tried <= 60 * 1.25  # looking costs a dial a minute
+        host.parted = False
+        with trio.fail_after(180):
+            while len(host.peers()) == 7:  # noqa: ASYNC110 - virtual time
+                await trio.sleep(1)
+
+
+def peer_of(addr: str) -> str:
+    return addr.rsplit("/", 1)[1]
+
+
 class NobodyAnswers:
     """A host in a network where nobody answers; only what a keeper uses."""
 
@@ -172,3 +197,28 @@ class EverybodyAnswers(NobodyAnswers):
     async def connect(self, addr: str, *, deadline: float | None = None) -> str:
         self._peers.append(addr.rsplit("/", 1)[1])
         return self._peers[-1]
+
+
+class TwoSides(EverybodyAnswers):
+    """A host in a network that parts and heals."""
+
+    def __init__(self, here: set[str]) -> None:
+        super().__init__()
+        self.parted = False
+        self._here = here
+        self._callbacks: list[Callable[[str, bool], None]] = []
+
+    def on_peer_change(self, callback: Callable[[str, bool], None]) -> None:  # type: ignore[override]
+        self._callbacks.append(callback)
+
+    def part(self) -> None:
+        self.parted = True
+        for peer in [peer for peer in self._peers if peer not in self._here]:
+            self._peers.remove(peer)
+            for callback in self._callbacks:
+                callback(peer, False)
+
+    async def connect(self, addr: str, *, deadline: float | None = None) -> str:
+        if self.parted and peer_of(addr) not in self._here:
+            return await NobodyAnswers.connect(self, addr)
+        return await super().connect(addr, deadline=deadline)

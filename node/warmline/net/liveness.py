@@ -8,6 +8,9 @@ A keeper holds a *degree*: that many connected peers among those whose addresses
 connected to us do not count, or a crowd of clients (or one attacker with many keys) would satisfy a node that has
 lost the network. Addresses that fail wait twice as long each time, with jitter, so that a returning bootstrap node is
 not met by everybody in the same second.
+
+Whoever was lost, or did not answer, is looked for again even when there are peers enough: a partition leaves each side
+satisfied with itself, and nobody knows that there is another side but by those who are missing.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class KeeperSettings:
     """Addresses that are always redialled, whatever the degree."""
     feel_every: float = 60.0
     """One random candidate more is dialled this often, up to three times the degree: whoever first surrounded a node
-    with silent peers so loses it again."""
+    with silent peers so loses it again. Missing ones take every second turn, whatever the degree."""
     check_every: float = 10.0
     """The longest time until a shortage is noticed; the loss of a peer is noticed at once."""
     dial_deadline: float = 10.0
@@ -66,6 +69,9 @@ class Keeper:
     rng: Rng
     _failures: dict[str, _Failures] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+    _missing: dict[str, None] = field(default_factory=dict)
+    """Candidates that were connected, or were dialled, and are not there; as long as they are candidates."""
+    _for_missing: bool = True
     _wake: trio.Event = field(default_factory=trio.Event)
     _met: trio.Event = field(default_factory=trio.Event)
     _feel_at: float = field(init=False)
@@ -95,12 +101,19 @@ class Keeper:
 
     async def run(self) -> None:
         """Hold the degree until cancelled."""
-        self.host.on_peer_change(lambda _peer, _connected: self.reconsider())
+        self.host.on_peer_change(self._changed)
         while True:
             self._wake = trio.Event()
             await self._round()
             with trio.move_on_after(self._pause()):
                 await self._wake.wait()
+
+    def _changed(self, peer: str, connected: bool) -> None:
+        if connected:
+            self._missing.pop(peer, None)
+        elif peer in self._known:
+            self._missing[peer] = None
+        self.reconsider()
 
     async def _round(self) -> None:
         wanted = self._wanted()
@@ -121,12 +134,22 @@ class Keeper:
         others = sorted(peer for peer in candidates if peer not in pinned and self._may_dial(peer, connected, now))
         have = len(connected & self._known) + len(wanted)
         short = self.settings.degree - have
-        if short <= 0 and now >= self._feel_at and have < 3 * self.settings.degree:
-            short = 1
-            self._feel_at = now + self.settings.feel_every * self.rng.uniform(0.8, 1.2)
         if short > 0:
             wanted += [candidates[peer] for peer in self.rng.sample(others, short)]
+        elif now >= self._feel_at:
+            self._feel_at = now + self.settings.feel_every * self.rng.uniform(0.8, 1.2)
+            wanted += [candidates[peer] for peer in self._feel_for(others, have)]
         return wanted
+
+    def _feel_for(self, others: list[str], have: int) -> Sequence[str]:
+        """One more to meet: in turns anybody, while there is room, and somebody who is missing."""
+        self._missing = {peer: None for peer in self._missing if peer in self._known}
+        missing = [peer for peer in others if peer in self._missing]
+        has_room = have < 3 * self.settings.degree
+        turn, self._for_missing = self._for_missing or not has_room, not self._for_missing
+        if turn and missing:
+            return self.rng.sample(missing, 1)
+        return self.rng.sample(others, 1) if has_room else ()
 
     def _may_dial(self, peer: str, connected: set[str], now: float) -> bool:
         failed = self._failures.get(peer)
@@ -139,9 +162,12 @@ class Keeper:
             await self.host.connect(addr, deadline=self.settings.dial_deadline)
         except WarmlineError as error:
             self._failed(peer)
+            if peer in self._known:
+                self._missing[peer] = None
             log.debug("a candidate did not answer: %s", type(error).__name__)
         else:
             self._failures.pop(peer, None)
+            self._missing.pop(peer, None)
 
     def _failed(self, peer: str) -> None:
         failed = self._failures.setdefault(peer, _Failures())
