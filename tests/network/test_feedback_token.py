@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,15 +14,15 @@ import trio
 
 from support.conversations import PATIENCE, House, Street, Supporter, a_street, a_supporter, until
 from support.queues import a_store
-from warmline.client.feedback import IssuerDesk, PurseFile, SeekerSide, SupporterSide
+from warmline.client.feedback import IssuerDesk, PurseFile, SeekerSide, SupporterSide, Talk
 from warmline.client.session import Persona, Session, open_session
 from warmline.client.session_events import FeedbackNone, FeedbackReady
 from warmline.env import SeededRng, SystemClock, SystemRng, run_in_thread
 from warmline.services.feedback import FeedbackService, keys_file
-from warmline_protocol.errors import RefusedError
+from warmline_protocol.errors import DiskFullError, RefusedError
 from warmline_protocol.feedback.epochs import Epochs
 from warmline_protocol.feedback.grants import IssuerEpoch, Purse
-from warmline_protocol.feedback.messages import TokenAsk
+from warmline_protocol.feedback.messages import Grant, TokenAsk, TokenMissing
 from warmline_protocol.feedback.serving import want_grant
 from warmline_protocol.feedback.tokens import check_rating
 from warmline_protocol.keys import SigningKey
@@ -202,3 +203,48 @@ async def test_an_old_question_somebody_else_s_and_another_issuer_s_are_refused(
                 await scene.service.answer(wrong)
         assert scene.service.refused == 6
         assert await scene.service.answer(good)
+
+
+class Hasty(SupporterSide):
+    """Offers a token and takes the offer back in one breath."""
+
+    async def begin(self, talk: Talk) -> None:
+        grant = (await self.purse()).grant
+
+        def both(pair: Any, now: int) -> None:
+            pair.offer_grant(grant, now)
+            pair.no_token(TokenMissing("no voucher"), now)
+
+        await talk.feedback_step(both)
+
+
+async def test_an_offer_that_is_taken_back_at_once_ends_no_seekers_program(tmp_path: Path) -> None:
+    """The seeker's question came too late for its own machine, and what that raised went through everything."""
+    async with a_scene(tmp_path) as scene:
+        mallory = Hasty(scene.ada.client, WALLET, scene.ada.key, lambda: scene.conduct, scene.purses)
+        async with scene.session(scene.seeker_side(), mallory) as talk:
+            await until(talk, FeedbackNone)
+            await talk.send("still here")
+            assert not talk.closed
+
+
+def a_grant() -> Grant:
+    return Grant(ISSUER, WALLET, 1, 64, b"\xff" * 256, ())
+
+
+def test_sessions_that_begin_at_once_each_count(tmp_path: Path) -> None:
+    """Their writes took the draft away from under each other, which ended the supporter's duty."""
+    purses, grant = PurseFile(tmp_path), a_grant()
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(purses.use, grant, used) for used in range(1, 65)]:
+            done.result()
+    purses.use(grant, 3)
+    assert PurseFile(tmp_path).used(grant) == 64
+    assert (tmp_path / "feedback.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_purse_that_cannot_be_written_is_told_as_that(tmp_path: Path) -> None:
+    purses = PurseFile(tmp_path / "folder")
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(DiskFullError):
+        purses.use(a_grant(), 1)

@@ -8,10 +8,12 @@ person is told why; talking is never blocked by it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from warmline.net.rpc import call
 from warmline.scopes import sole_error
 from warmline_protocol.errors import (
     ConfigError,
+    DiskFullError,
     RefusedError,
     RemoteError,
     UnreachableError,
@@ -116,6 +119,9 @@ class SeekerSide:
         except RemoteError as error:
             log.info("no token for feedback: %s", error)
             self._none(talk, "refused")
+        except UsageError:
+            # They ended the exchange, or the session, before this side's step was ready.
+            log.info("the exchange for feedback has gone on without this step")
 
     async def _ask(self, talk: Talk, grant: Grant) -> None:
         epoch = epochs_of(self.conduct).at(talk.client.clock.utc_ms() // 1000)
@@ -162,6 +168,9 @@ class PurseFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._fields: dict[str, Any] = {"issuers": {}, "used": {}}
+        self._load()
+
+    def _load(self) -> None:
         try:
             self._fields = json.loads(self._path.read_text("utf-8"))
             self.issuers()
@@ -180,26 +189,45 @@ class PurseFile:
 
     def add(self, desk: IssuerDesk) -> None:
         """Name an issuer, or another node of one."""
-        self._fields["issuers"][desk.issuer.hex()] = {"peer": desk.node.peer_id, "addrs": list(desk.node.addrs)}
-        self._save()
+        with self._changing():
+            self._fields["issuers"][desk.issuer.hex()] = {"peer": desk.node.peer_id, "addrs": list(desk.node.addrs)}
+            self._save()
 
     def used(self, grant: Grant) -> int:
         """How many vouchers of this grant were used."""
         return int(self._fields["used"].get(_name(grant), 0))
 
     def use(self, grant: Grant, used: int) -> None:
-        """From now on so many are used."""
-        self._fields["used"][_name(grant)] = used
-        self._save()
+        """From now on so many are used, or more: two sessions that begin at once write in either order."""
+        with self._changing():
+            self._fields["used"][_name(grant)] = max(used, self.used(grant))
+            self._save()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One at a time, this process's threads and other processes alike, on what is on the disk now."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DiskFullError(f"cannot write {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._load()
+            yield
+        finally:
+            os.close(descriptor)
 
     def _save(self) -> None:
         beside = self._path.with_name(self._path.name + ".new")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "w", encoding="utf-8", opener=_private) as file:
-            json.dump(self._fields, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        try:
+            with open(beside, "w", encoding="utf-8", opener=_private) as file:
+                json.dump(self._fields, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as error:
+            raise DiskFullError(f"cannot write {self._path}: {error.strerror}") from error
 
 
 def _private(path: str, flags: int) -> int:
