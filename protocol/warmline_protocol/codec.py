@@ -10,7 +10,7 @@ Frames carry an unsigned varint length as libp2p streams do (multiformats/unsign
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgpack
@@ -204,3 +204,13 @@ class FrameReader:
         if len(self._buffer) >= limits.VARINT_MAX:
             raise OversizeError("a length of more than four bytes")
         return None
+
+
+def frames(data: bytes, max_size: int) -> Iterator[bytes]:
+    """The frames of ``data``; :class:`MalformedError` after the last whole one where bytes are left over."""
+    reader = FrameReader(max_size)
+    reader.feed(data)
+    while (part := reader.next()) is not None:
+        yield part
+    if reader.mid_frame:
+        raise MalformedError("a section that ends in the middle of an item")

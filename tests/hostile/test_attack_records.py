@@ -39,8 +39,8 @@ from warmline_protocol.records.messages import (
     SnapshotWanted,
 )
 from warmline_protocol.records.node import NodeAddress
-from warmline_protocol.records.snapshot import read_standing, sign_standing
 from warmline_protocol.records.standing import Standing
+from warmline_protocol.records.standing_sheet import read_standing, sign_standing
 from warmline_protocol.wire import Refused, from_wire, to_wire
 
 CLOCK = SystemClock()

@@ -41,8 +41,8 @@ from warmline_protocol.records.messages import (
     RecordsWanted,
     SnapshotWanted,
 )
-from warmline_protocol.records.snapshot import read_standing, sign_standing
 from warmline_protocol.records.standing import Standing
+from warmline_protocol.records.standing_sheet import read_standing, sign_standing
 from warmline_protocol.wire import from_wire, to_wire
 
 CLOCK = SystemClock()

@@ -26,14 +26,8 @@ from warmline_protocol.records.envelope import end_record, open_record, sign_rec
 from warmline_protocol.records.listing import Slot
 from warmline_protocol.records.messages import TOPIC, dht_key, shard_key
 from warmline_protocol.records.schedule import Window, meetings
-from warmline_protocol.records.snapshot import (
-    Row,
-    build_snapshot,
-    check_manifest,
-    read_standing,
-    sign_standing,
-    summarise,
-)
+from warmline_protocol.records.snapshot import Row, build_snapshot, check_manifest, summarise
+from warmline_protocol.records.standing_sheet import read_standing, sign_standing
 from warmline_protocol.wire import OneOf, Range, Size, _is_union, _split, pack
 
 FOLDER = Path(vectors.__file__).parent

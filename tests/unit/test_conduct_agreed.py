@@ -9,7 +9,7 @@ import pytest
 from support import records as make
 from warmline.client.matching import Collection, Holding
 from warmline_protocol.records.conduct import CollectorsSet, Conduct, ConductFacts, KeyRoot, VouchersGranted
-from warmline_protocol.records.snapshot import StandingSheet
+from warmline_protocol.records.standing_sheet import StandingSheet
 
 ISSUER, OTHER = b"\x11" * 20, b"\x12" * 20
 ROOT = KeyRoot(ISSUER, 7, 30, b"\x01" * 32)

@@ -10,7 +10,7 @@ from warmline.client.cache import DirectoryCache
 from warmline.client.matching import Collection, Holding, Wanted
 from warmline_protocol import limits
 from warmline_protocol.records.envelope import end_record, open_record
-from warmline_protocol.records.snapshot import sign_standing
+from warmline_protocol.records.standing_sheet import sign_standing
 
 NODE = make.key("node")
 LATER = make.NOW + 3 * 3_600_000

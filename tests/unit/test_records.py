@@ -39,13 +39,12 @@ from warmline_protocol.records.snapshot import (
     check_manifest,
     read_bodies,
     read_index,
-    read_standing,
     shard_depth,
     shard_of,
-    sign_standing,
     split_rows,
     summarise,
 )
+from warmline_protocol.records.standing_sheet import read_standing, sign_standing
 from warmline_protocol.wire import pack
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -13,7 +13,8 @@ from warmline_protocol.records.envelope import open_record
 from warmline_protocol.records.listing import Slot
 from warmline_protocol.records.messages import TOPIC, dht_key, shard_key
 from warmline_protocol.records.schedule import Window, meetings
-from warmline_protocol.records.snapshot import read_standing, summarise
+from warmline_protocol.records.snapshot import summarise
+from warmline_protocol.records.standing_sheet import read_standing
 from warmline_protocol.wire import from_wire, pack, to_wire, unpack
 
 MESSAGES = [row for name in vectors.names() if name.startswith("messages.") for row in vectors.load(name)]

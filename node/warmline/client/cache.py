@@ -23,7 +23,7 @@ from warmline_protocol.codec import FrameReader, decode, encode, frame
 from warmline_protocol.errors import RemoteError
 from warmline_protocol.keys import public_of
 from warmline_protocol.records.envelope import OpenedRecord, open_record
-from warmline_protocol.records.snapshot import read_standing
+from warmline_protocol.records.standing_sheet import read_standing
 from warmline_protocol.wire import U53, Range, Size, pack, unpack
 
 NAME: Final = "directory.cache"

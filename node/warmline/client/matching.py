@@ -28,7 +28,7 @@ from warmline_protocol.records.envelope import OpenedRecord
 from warmline_protocol.records.listing import Listing
 from warmline_protocol.records.merge import living
 from warmline_protocol.records.schedule import Meeting, Window, meetings, next_meeting
-from warmline_protocol.records.snapshot import StandingSheet
+from warmline_protocol.records.standing_sheet import StandingSheet
 from warmline_protocol.verdict import Verdict
 
 ADVOCATE_TYPE: Final = b"report-advocate".ljust(32, b"\0")

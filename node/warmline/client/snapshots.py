@@ -27,15 +27,8 @@ from warmline_protocol.records.messages import (
     PartWanted,
     SnapshotWanted,
 )
-from warmline_protocol.records.snapshot import (
-    StandingSheet,
-    Summary,
-    bucket_at,
-    check_manifest,
-    read_bodies,
-    read_index,
-    read_standing,
-)
+from warmline_protocol.records.snapshot import Summary, bucket_at, check_manifest, read_bodies, read_index
+from warmline_protocol.records.standing_sheet import StandingSheet, read_standing
 
 T = TypeVar("T")
 

@@ -28,8 +28,9 @@ from warmline_protocol.records.messages import (
     RecordsWanted,
 )
 from warmline_protocol.records.node import NodeRecord
-from warmline_protocol.records.snapshot import Row, Snapshot, build_snapshot, sign_standing, split_rows
+from warmline_protocol.records.snapshot import Row, Snapshot, build_snapshot, split_rows
 from warmline_protocol.records.standing import ChainHead
+from warmline_protocol.records.standing_sheet import sign_standing
 
 BUILD_PAUSE: Final = 2e-4
 """Seconds for each record before large snapshots are made again: about twenty times as long as it takes."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from warmline_protocol.codec import FrameReader, encode, frame
-from warmline_protocol.errors import MalformedError, RefusedError
+from warmline_protocol.codec import encode, frame, frames
+from warmline_protocol.errors import RefusedError
 from warmline_protocol.feedback.messages import BatchRead, CollectorRead, Epoch, Rating, Signature, Wallet
 from warmline_protocol.keys import SigningKey, verify
 from warmline_protocol.limits import CLOCK_SKEW_MS
@@ -75,14 +75,7 @@ def write_ratings(ratings: Iterable[Rating]) -> bytes:
 
 def read_ratings(data: bytes) -> tuple[Rating, ...]:
     """The inverse; signatures are not checked."""
-    reader = FrameReader(_RATING_MAX)
-    reader.feed(data)
-    found = []
-    while (part := reader.next()) is not None:
-        found.append(from_wire(part, (Rating,)))
-    if reader.mid_frame:
-        raise MalformedError("ratings that end in the middle of one")
-    return tuple(found)
+    return tuple(from_wire(part, (Rating,)) for part in frames(data, _RATING_MAX))
 
 
 def seal_set(ratings: Iterable[Rating], collector: bytes) -> bytes:
