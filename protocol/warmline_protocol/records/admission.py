@@ -20,7 +20,16 @@ from warmline_protocol import limits
 from warmline_protocol.errors import BadSignatureError, OversizeError, RemoteError
 from warmline_protocol.records.card import Card
 from warmline_protocol.records.delegation import Delegation
-from warmline_protocol.records.envelope import CARD, COLLECTOR, DESK, LISTING, NODE, TOMBSTONE, OpenedRecord, open_record
+from warmline_protocol.records.envelope import (
+    CARD,
+    COLLECTOR,
+    DESK,
+    LISTING,
+    NODE,
+    TOMBSTONE,
+    OpenedRecord,
+    open_record,
+)
 from warmline_protocol.records.standing import ChainHead, Standing
 from warmline_protocol.verdict import Verdict
 

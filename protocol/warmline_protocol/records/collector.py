@@ -1,4 +1,4 @@
-"""Where a collector of feedback can be reached: its keys, the drops it opened, the node that hands out what it publishes.
+"""Where a collector of feedback can be reached: its keys, the drops it opened, the node that serves what it publishes.
 
 Seekers read it to leave an answer, other collectors to exchange sets, anybody to fetch a batch. It counts only while
 its owner is on the contract's list of collectors; that is for the reader to check, like the sheet's signature.
