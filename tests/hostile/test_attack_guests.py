@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ import trio
 from support.conversations import PATIENCE, a_street, a_supporter
 from support.rooms import Person, a_house
 from support.sessions import START_MS
+from warmline.client.door_policy import KNOWN, Decision, DoorGate, DoorRules
+from warmline.client.duty import Duty
 from warmline.client.session import Client, Contact
 from warmline.client.session_client import pack_address
+from warmline.env import SystemClock
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.session.events import Gap
@@ -90,12 +94,21 @@ def test_a_floor_out_of_the_blue_costs_nobody_anything() -> None:
     assert all(each.count <= 1024 for each in gaps)
 
 
-def a_hello(client: Client, contact: Contact, attempt: bytes) -> bytes:
+def a_hello(client: Client, contact: Contact, attempt: bytes, listing: bytes = b"") -> bytes:
     """A cell for the door."""
     reply = pack_address(QueueAddress(contact.doors[0].node, b"q" * 16, b"s" * 32))
     candidate = client.provider.candidate()
-    knock = Knock(candidate, client.rng.bytes, (reply,), name="River", avatar=bytes(16), attempt=attempt)
+    knock = Knock(
+        candidate, client.rng.bytes, (reply,), name="River", avatar=bytes(16), listing=listing, attempt=attempt
+    )
     return seal_hello(knock.hello, contact.contact)
+
+
+async def leave_at(contact: Contact, client: Client, *cells: bytes) -> None:
+    (door,) = contact.doors
+    async with client.paths.path("door", door.node) as path, client.queues_over(path) as queues:
+        for cell in cells:
+            await queues.append(door.queue, [cell])
 
 
 async def test_who_was_taken_out_of_a_room_and_knocks_twice_at_once_ends_nothing(tmp_path: Path) -> None:
@@ -103,16 +116,9 @@ async def test_who_was_taken_out_of_a_room_and_knocks_twice_at_once_ends_nothing
     with trio.fail_after(PATIENCE):
         async with a_street(tmp_path) as street:
             ada = a_supporter(street)
-            stranger, (door,) = street.client("stranger"), ada.contact.doors
-            attempt = b"a" * 16
+            stranger, attempt = street.client("stranger"), b"a" * 16
             async with ada.at_the_door() as keeper:
-
-                async def append(*cells: bytes) -> None:
-                    async with stranger.paths.path("door", door.node) as path, stranger.queues_over(path) as queues:
-                        for cell in cells:
-                            await queues.append(door.queue, [cell])
-
-                await append(a_hello(stranger, ada.contact, attempt))
+                await leave_at(ada.contact, stranger, a_hello(stranger, ada.contact, attempt))
                 first = await keeper.knocks.receive()
                 both = trio.Event()
                 asked = 0
@@ -126,7 +132,39 @@ async def test_who_was_taken_out_of_a_room_and_knocks_twice_at_once_ends_nothing
                     return False
 
                 keeper.settled(first, room=not_any_more)
-                await append(*(a_hello(stranger, ada.contact, attempt) for _ in range(2)))
+                again = [a_hello(stranger, ada.contact, attempt) for _ in range(2)]
+                await leave_at(ada.contact, stranger, *again)
                 for _ in range(2):
                     assert (await keeper.knocks.receive()).attempt == attempt
                 assert keeper.doors_up == 1
+
+
+async def test_an_invitation_to_talk_opens_no_room(tmp_path: Path) -> None:
+    """A yes to an offer, or to a word in private, let the Hello into any group of the supporter's, unasked."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            stranger = street.client("stranger")
+            async with ada.at_the_door() as keeper:
+                until_ms = keeper.client.clock.utc_ms() + 60_000
+                for attempt in (b"a" * 16, b"b" * 16):
+                    keeper.expect(attempt, until_ms)
+                to_group = a_hello(stranger, ada.contact, b"a" * 16, listing=b"g" * 32)
+                await leave_at(ada.contact, stranger, to_group, a_hello(stranger, ada.contact, b"b" * 16))
+                knocks = [await keeper.knocks.receive() for _ in range(2)]
+                assert {each.attempt: each.expected for each in knocks} == {b"a" * 16: False, b"b" * 16: True}
+
+
+def test_a_listing_that_somebody_published_opens_no_closed_door() -> None:
+    """Whoever named a card as their listing's successor had everybody shown at that card's door, closed or not."""
+    own, inherited, opened = b"o" * 32, b"i" * 32, b"r" * 32
+    duty = Duty.__new__(Duty)
+    duty._listings, duty._rooms = {own: None, inherited: None, opened: None}, {opened: None}  # type: ignore[dict-item]
+    gate = DoorGate(DoorRules(KNOWN), SystemClock(), own_room=partial(duty.has_room, frozenset({own})))
+    house = a_house()
+    hello = Knock(house.provider.candidate(), house.rng.bytes, (b"g0",), name="River", avatar=bytes(16)).hello
+    shown = {
+        listing: gate.at_door(replace(hello, listing=listing), expected=False, sessions=0)[0]
+        for listing in (own, inherited, opened)
+    }
+    assert shown == {own: Decision.SHOW, inherited: Decision.LATER, opened: Decision.SHOW}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from warmline.client.offers import CLAIMED, LOST, PASSED, Offered
 from warmline.client.session import Session
 from warmline_protocol.errors import UsageError, WarmlineError
@@ -33,6 +35,7 @@ class AtDoor:
         self._waiting: dict[str, Knocking | Offered] = {}
         self._numbers: dict[Offered, str] = {}
         self._count = 0
+        self._looking_up = trio.CapacityLimiter(4)
         self.board: Switchboard | None = None
         self.deeds: SupporterDeeds | None = None
 
@@ -40,11 +43,16 @@ class AtDoor:
 
     async def listen(self) -> None:
         """Show who knocks; whoever was invited comes in without being asked about."""
+        async with trio.open_nursery() as nursery:
+            await self._listen(nursery)
+
+    async def _listen(self, nursery: trio.Nursery) -> None:
         async for knock in self._duty.knocks:
             number = self._number_of(knock)
             self._waiting[number] = knock
             if knock.hello.peer is not None:
-                await self._show_colleague(number, knock)
+                # Looking up who that is takes a while, and anybody can claim to be a colleague.
+                nursery.start_soon(self._show_colleague, number, knock)
                 continue
             if knock.expected and await self._come_in(number, knock):
                 continue
@@ -101,24 +109,28 @@ class AtDoor:
 
     async def _show_colleague(self, number: str, knock: Knocking) -> None:
         """A supporter knocks: say who it is and what they ask for. A false proof is nobody."""
-        asked = None if self.deeds is None else await self.deeds.knocked(knock, self._duty.contact_keys)
+        async with self._looking_up:
+            asked = None if self.deeds is None else await self.deeds.knocked(knock, self._duty.contact_keys)
+        if self._waiting.get(number) is not knock:
+            return  # answered meanwhile, or here again by another Hello
         if asked is None:
             del self._waiting[number]
             await self._duty.keeper.decline(knock)
             return
         wants, who = asked
+        said = {} if self._hidden else {"name": knock.name, "line": knock.line}
         self._face.call()
         self._face.note(
             f"{number}: a colleague, {who}, asks for {'backup' if wants == 'backup' else 'a debrief'}"
-            + (f": “{knock.line}”" if knock.line else "")
-            + f"   /accept {number}   /decline {number}   /busy {number}",
+            + (f": “{knock.line}”" if knock.line and not self._hidden else "")
+            + f"   /accept {number}   /decline {number}   /busy {number}"
+            + (f"   /show {number}" if self._hidden else ""),
             "33",
             event="colleague",
             knock=number,
             wants=wants,
             who=who,
-            name=knock.name,
-            line=knock.line,
+            **said,
         )
 
     def _show_knock(self, number: str, knock: Knocking, *, hidden: bool) -> None:

@@ -67,7 +67,7 @@ class SupporterDeeds(Deeds):
             case said.BackupAnswered(yes=True) if talk in self._wanted:
                 self._nursery.start_soon(self._told, partial(self._bring, talk, *self._wanted.pop(talk)))
             case said.Invited(attempt=attempt, card=card) if talk in self._asked_by:
-                self._nursery.start_soon(self._told, partial(self._join, self._asked_by[talk], attempt, card))
+                self._nursery.start_soon(self._told, partial(self._join, self._asked_by.pop(talk), attempt, card))
 
     # -- asking
 
@@ -120,7 +120,8 @@ class SupporterDeeds(Deeds):
 
     async def let_in(self, knock: Knocking, talk: Session) -> None:
         """They were accepted: remember what they came with."""
-        if knock.hello.peer is not None:
+        # Who comes for a debrief was let in to talk, and may ask into no room.
+        if knock.hello.peer is not None and knock.hello.peer.wants == BACKUP:
             self._asked_by[talk] = knock.hello.peer.key
         person = self._supporting.keeper.gate.person(knock.attempt)
         if person is not None:

@@ -119,6 +119,10 @@ class Duty:
         kept = await self._line.client.run_blocking(partial(vault.ids, KIND))
         return [await self.keeper.take_up(each) for each in kept]
 
+    def has_room(self, own: frozenset[bytes], listing: bytes) -> bool:
+        """Whether a knock for it passes the door's rules: a group of one's own, or a room that one opened."""
+        return listing in own or listing in self._rooms
+
     def title_of(self, listing: bytes) -> str:
         """The title of the group that a knock is for; empty for one to one."""
         found = self._listings.get(listing)
@@ -244,13 +248,15 @@ async def open_duty(
         ) as keeper,
     ):
         listings = await client.run_blocking(partial(programme.listings, card.doors[0]))
-        gate.own_room = listings.__contains__
+        own = frozenset(listings)  # and not what is inherited: anybody can name this card as a successor
+        gate.own_room = own.__contains__
         await _doors_open(keeper, len(doors))
         async with trio.open_nursery() as nursery:
             desks = RotaFiles(folder, identity, client.clock)
             nursery.start_soon(_renew_forever, line, programme, desks, card)
             nursery.start_soon(_keep_people, line, gate, people)
             duty = Duty(line, identity, card, keeper, listings, nursery, record.data)
+            gate.own_room = partial(duty.has_room, own)
             nursery.start_soon(duty.rotas.run)
             nursery.start_soon(watch_inheritance, line, identity.card_id, listings)
             nursery.start_soon(duty.hear_introductions)

@@ -120,7 +120,8 @@ class DoorKeeper:
     def expect(self, attempt: bytes, until_ms: int) -> None:
         """A Hello with this 16-byte attempt id was invited: until then (ms UTC) its knock says ``expected``.
 
-        The id is the invitation: give it over an encrypted way only, to whom it is for.
+        Nobody is invited into a group's room this way: a Hello that names a listing is asked about. The id is the
+        invitation: give it over an encrypted way only, to whom it is for.
         """
         now = self.client.clock.utc_ms()
         self._expected = {each: until for each, until in self._expected.items() if until > now}
@@ -191,7 +192,7 @@ class DoorKeeper:
         if room is not None:
             self._nursery.start_soon(self._room_again, room, lane, seq, hello)
             return
-        expected = self._is_expected(hello.attempt)
+        expected = self._is_expected(hello.attempt) and not hello.listing
         self.offers.claimed(hello.attempt)
         decision, known = self.gate.at_door(hello, expected=expected, sessions=self.busy_seats)
         if decision is not Decision.SHOW:
