@@ -15,7 +15,7 @@ from warmline.chain.artefact import artefact
 from warmline.chain.errors import RpcGarbageError
 from warmline.chain.events import LAYOUTS, Layout, decode_log, from_row, to_row
 from warmline_protocol.records.conduct import CollectorsSet
-from warmline_protocol.records.standing_ledger import Bonded, CredentialIssued, Event, ExitQueued
+from warmline_protocol.records.standing_events import Bonded, CredentialIssued, Event, ExitQueued
 
 ADDRESS = b"\x11" * 20
 HOLDER, ISSUER, TYPE = b"\x22" * 20, b"\x33" * 20, b"\x44" * 32

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from warmline.chain.reorg import FinalityBrokenError, Ref, Span, Window
 from warmline_protocol.records.standing import Standing, StandingSource
-from warmline_protocol.records.standing_ledger import (
+from warmline_protocol.records.standing_events import (
     Bonded,
     CredentialIssued,
     CredentialRenounced,
@@ -25,13 +25,12 @@ from warmline_protocol.records.standing_ledger import (
     IssuerRemoved,
     IssuerSunset,
     IssuerSuspended,
-    Ledger,
-    PendingView,
     RecognitionWithdrawn,
     Slashed,
     SuspensionChanged,
     TypeRegistered,
 )
+from warmline_protocol.records.standing_ledger import Ledger, PendingView
 
 A, B = b"a" * 20, b"b" * 20
 I1, I2 = b"i" * 20, b"j" * 20

@@ -13,7 +13,7 @@ import apsw
 
 from warmline.chain.events import from_row, to_row
 from warmline.chain.reorg import Ref, Span
-from warmline_protocol.records.standing_ledger import Event
+from warmline_protocol.records.standing_events import Event
 
 
 @dataclass(frozen=True, slots=True)

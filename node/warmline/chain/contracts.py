@@ -16,7 +16,7 @@ from warmline.chain.manifest import Manifest
 from warmline.chain.provider import Rpc, web3_over
 from warmline.chain.spans import logs_between
 from warmline_protocol.errors import UsageError
-from warmline_protocol.records.standing_ledger import CredentialIssued, Event
+from warmline_protocol.records.standing_events import CredentialIssued, Event
 
 if TYPE_CHECKING:
     from web3.contract import AsyncContract

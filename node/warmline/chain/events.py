@@ -15,9 +15,9 @@ from eth_hash.auto import keccak
 
 from warmline.chain.errors import RpcGarbageError
 from warmline_protocol.codec import decode, encode
-from warmline_protocol.records import standing_ledger as ledger
+from warmline_protocol.records import standing_events as said
 from warmline_protocol.records.conduct import CollectorsSet, VouchersGranted
-from warmline_protocol.records.standing_ledger import Event
+from warmline_protocol.records.standing_events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ def _bytes32(word: bytes) -> bytes:
 
 
 def _admitted(issuer: bytes, _metadata: bytes) -> Event:
-    return ledger.IssuerAdmitted(issuer)
+    return said.IssuerAdmitted(issuer)
 
 
 def _registered(issuer: bytes, type_id: bytes, _document: bytes) -> Event:
-    return ledger.TypeRegistered(issuer, type_id)
+    return said.TypeRegistered(issuer, type_id)
 
 
 def _collectors(*words: bytes) -> Event:
@@ -70,9 +70,9 @@ def _collectors(*words: bytes) -> Event:
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout("CredentialRegistry", "IssuerAdmitted(address,bytes32)", 1, (_address, _bytes32), _admitted),
-    Layout("CredentialRegistry", "IssuerRemoved(address)", 1, (_address,), ledger.IssuerRemoved),
-    Layout("CredentialRegistry", "IssuerSunset(address,uint64)", 1, (_address, _number), ledger.IssuerSunset),
-    Layout("CredentialRegistry", "IssuerSuspended(address,uint64)", 1, (_address, _number), ledger.IssuerSuspended),
+    Layout("CredentialRegistry", "IssuerRemoved(address)", 1, (_address,), said.IssuerRemoved),
+    Layout("CredentialRegistry", "IssuerSunset(address,uint64)", 1, (_address, _number), said.IssuerSunset),
+    Layout("CredentialRegistry", "IssuerSuspended(address,uint64)", 1, (_address, _number), said.IssuerSuspended),
     Layout(
         "CredentialRegistry",
         "TypeRegistered(address,bytes32,bytes32)",
@@ -85,79 +85,79 @@ LAYOUTS: tuple[Layout, ...] = (
         "IssuerRecognised(bytes32,address)",
         2,
         (_bytes32, _address),
-        ledger.IssuerRecognised,
+        said.IssuerRecognised,
     ),
     Layout(
         "CredentialRegistry",
         "RecognitionWithdrawn(bytes32,address)",
         2,
         (_bytes32, _address),
-        ledger.RecognitionWithdrawn,
+        said.RecognitionWithdrawn,
     ),
     Layout(
         "CredentialRegistry",
         "CredentialIssued(address,bytes32,address,uint64)",
         3,
         (_address, _bytes32, _address, _number),
-        ledger.CredentialIssued,
+        said.CredentialIssued,
     ),
     Layout(
         "CredentialRegistry",
         "CredentialRevoked(address,bytes32,address,uint8)",
         3,
         (_address, _bytes32, _address, _number),
-        ledger.CredentialRevoked,
+        said.CredentialRevoked,
     ),
     Layout(
         "CredentialRegistry",
         "CredentialRenounced(address,bytes32,address)",
         3,
         (_address, _bytes32, _address),
-        ledger.CredentialRenounced,
+        said.CredentialRenounced,
     ),
     Layout(
         "DelegateRegistry",
         "DelegateSet(address,bytes32,uint64)",
         2,
         (_address, _bytes32, _number),
-        ledger.DelegateSet,
+        said.DelegateSet,
     ),
     Layout(
         "DelegateRegistry",
         "DelegatesRevokedBefore(address,uint64)",
         1,
         (_address, _number),
-        ledger.DelegatesRevokedBefore,
+        said.DelegatesRevokedBefore,
     ),
     Layout(
         "SupporterBond",
         "Bonded(address,address,uint256)",
         2,
         (_address, _address, _number),
-        ledger.Bonded,
+        said.Bonded,
     ),
     Layout(
         "SupporterBond",
         "ExitQueued(address,uint256,address,uint256,uint64)",
         2,
         (_address, _number, _address, _number, _number),
-        ledger.ExitQueued,
+        said.ExitQueued,
     ),
     Layout(
         "SupporterBond",
         "ExitClaimed(address,uint256,uint256)",
         2,
         (_address, _number, _number),
-        ledger.ExitClaimed,
+        said.ExitClaimed,
     ),
     Layout(
         "SupporterBond",
         "Slashed(address,bytes32,uint256,uint256,uint256)",
         2,
         (_address, _bytes32, _number, _number, _number),
-        ledger.Slashed,
+        said.Slashed,
     ),
-    Layout("ReportPanel", "SuspensionChanged(address,uint64)", 1, (_address, _number), ledger.SuspensionChanged),
+    Layout("ReportPanel", "SuspensionChanged(address,uint64)", 1, (_address, _number), said.SuspensionChanged),
     Layout(
         "ConductEpochs",
         "VouchersGranted(address,uint64,uint32,bytes32)",
@@ -208,23 +208,23 @@ def unhex(text: Any) -> bytes:
 _KINDS: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        ledger.IssuerAdmitted,
-        ledger.IssuerRemoved,
-        ledger.IssuerSunset,
-        ledger.IssuerSuspended,
-        ledger.TypeRegistered,
-        ledger.IssuerRecognised,
-        ledger.RecognitionWithdrawn,
-        ledger.CredentialIssued,
-        ledger.CredentialRevoked,
-        ledger.CredentialRenounced,
-        ledger.DelegateSet,
-        ledger.DelegatesRevokedBefore,
-        ledger.Bonded,
-        ledger.ExitQueued,
-        ledger.ExitClaimed,
-        ledger.Slashed,
-        ledger.SuspensionChanged,
+        said.IssuerAdmitted,
+        said.IssuerRemoved,
+        said.IssuerSunset,
+        said.IssuerSuspended,
+        said.TypeRegistered,
+        said.IssuerRecognised,
+        said.RecognitionWithdrawn,
+        said.CredentialIssued,
+        said.CredentialRevoked,
+        said.CredentialRenounced,
+        said.DelegateSet,
+        said.DelegatesRevokedBefore,
+        said.Bonded,
+        said.ExitQueued,
+        said.ExitClaimed,
+        said.Slashed,
+        said.SuspensionChanged,
         VouchersGranted,
         CollectorsSet,
     )

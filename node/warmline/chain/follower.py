@@ -29,7 +29,8 @@ from warmline.chain.reorg import DisconnectedError, FinalityBrokenError, Ref, Sp
 from warmline.chain.spans import Width
 from warmline.store.store import Store
 from warmline_protocol.errors import WarmlineError
-from warmline_protocol.records.standing_ledger import Event, Ledger, PendingView
+from warmline_protocol.records.standing_events import Event
+from warmline_protocol.records.standing_ledger import Ledger, PendingView
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from warmline_protocol.errors import WorldError
-from warmline_protocol.records.standing_ledger import Event
+from warmline_protocol.records.standing_events import Event
 
 
 class FinalityBrokenError(WorldError):

@@ -180,7 +180,7 @@ async def _show_bond(session: Session, supporter: bytes, **more: Any) -> None:
 async def _open_exits(session: Session) -> list[dict[str, int]]:
     """Exits of the sender that nobody claimed yet, oldest first."""
     from warmline.chain.contracts import coins, date
-    from warmline_protocol.records.standing_ledger import ExitClaimed, ExitQueued
+    from warmline_protocol.records.standing_events import ExitClaimed, ExitQueued
 
     found: dict[int, dict[str, int]] = {}
     for event in await session.contracts.events_of("SupporterBond", session.sender()):
@@ -246,7 +246,7 @@ async def _list(session: Session, holder: bytes) -> None:
 async def credential_rows(session: Session, holder: bytes) -> list[dict[str, Any]]:
     """Every credential that the holder was ever given, told and as data."""
     from warmline.chain.contracts import date, shown, type_name_of
-    from warmline_protocol.records.standing_ledger import CredentialIssued
+    from warmline_protocol.records.standing_events import CredentialIssued
 
     events = await session.contracts.events_of("CredentialRegistry", holder)
     given = sorted({(event.type_id, event.issuer) for event in events if isinstance(event, CredentialIssued)})
