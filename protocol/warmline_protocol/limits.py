@@ -329,8 +329,8 @@ FEEDBACK_PAGE_BYTES: Final = 60 * 1024
 """Bytes of a batch, or of a sealed set, in one answer."""
 FEEDBACK_DROPS_MAX: Final = 3
 """Epochs whose drops stand in a collector's record: the one that is, and the next two."""
-FEEDBACK_DROP_CAP: Final = 64
-"""Cells of one drop: 4,864 answers an epoch at each of two nodes."""
+FEEDBACK_DROP_CAP: Final = 32
+"""Cells of one drop: 2,432 answers an epoch at each of two nodes, for which 12 MiB are kept free there."""
 FEEDBACK_GRACE: Final = 28
 """For one part in so many of an epoch after its end, collectors wait for each other: six hours of a week."""
 FEEDBACK_KEPT_S: Final = 90 * 86_400

@@ -7,13 +7,14 @@ from warmline.cli.deeds import Deeds, export, report
 from warmline.cli.switchboard import Switchboard, Wish
 from warmline.client.feedback import SeekerSide
 from warmline.client.rating import can_rate, rate
-from warmline.client.session import Conversation, Session
+from warmline.client.session import Conversation
 from warmline_protocol.errors import UsageError, WarmlineError
 
 
 async def closing_screen(board: Switchboard, talk: Conversation, deeds: Deeds) -> None:
     """Until the person lets it go. Nothing to report, copy or answer means nothing to ask."""
-    side = talk.feedback if isinstance(talk, Session) and isinstance(talk.feedback, SeekerSide) else None
+    feedback = getattr(talk, "feedback", None)  # a room has none
+    side = feedback if isinstance(feedback, SeekerSide) else None
     try:
         await _last_things(board, talk, deeds, side)
     finally:

@@ -114,6 +114,7 @@ class CollectorDuty(CollectorBase):
                 f"Epoch {epoch} is over: {len(own)} answers announced.",
                 {"event": "announced", "epoch": epoch, "count": len(own)},
             )
+            await self._close_drops(epoch)
         for one in self.others:
             sealed_to = CollectorRead("set", epoch, 0, one.owner)
             if await self._blocking(partial(self.files.laid_out, sealed_to)) is None:

@@ -17,7 +17,7 @@ from warmline.chain.contracts import Call
 from warmline.chain.errors import RevertError
 from warmline.chain.wallet import Wallet
 from warmline.client.collecting import fetch_batch
-from warmline.client.collector_drops import drops_at, open_drops, read_drops, secret_of
+from warmline.client.collector_drops import drops_at, open_drops, read_drops, remove_drops, secret_of
 from warmline.client.collector_files import CollectorFiles
 from warmline.client.identity import Identity
 from warmline.client.session_client import Client
@@ -217,6 +217,12 @@ class CollectorBase:
             return True
         drops = drops_at(self.identity.key, epoch, nodes)
         return await read_drops(self.network.client, self.identity.key, drops, slots, self._take)
+
+    async def _close_drops(self, epoch: int) -> None:
+        """What was read for the last time is not needed any more; a killed collector leaves it to expire."""
+        nodes = (await self._blocking(self.files.drops)).get(epoch)
+        if nodes is not None:
+            await remove_drops(self.network.client, self.identity.key, drops_at(self.identity.key, epoch, nodes))
 
     async def _take(self, cells: Sequence[bytes]) -> None:
         """Open, check, and have them on the disk."""

@@ -113,6 +113,25 @@ async def read_drops(client: Client, key: SigningKey, drops: Drops, slots: Itera
     return complete
 
 
+async def remove_drops(client: Client, key: SigningKey, drops: Drops) -> None:
+    """Give their space back, where a node can be reached; elsewhere they expire."""
+
+    async def each(queues: QueueClient) -> None:
+        for slot in range(RELEASES):
+            owner = drop_key(key, drops.epoch, slot)
+            try:
+                await queues.remove(queue_id(owner.public), owner)
+            except RefusedError as error:
+                if error.code != "unknown":
+                    raise
+
+    for node in drops.nodes:
+        try:
+            await _at(client, node, each)
+        except WarmlineError as error:
+            log.info("drops are left to expire: %s", error)
+
+
 async def _read_drop(queues: QueueClient, owner: SigningKey, take: Take) -> None:
     queue = queue_id(owner.public)
     while True:
