@@ -170,7 +170,7 @@ def entry_data(entry: Entry, me: bytes | None) -> dict[str, Any]:
     }
 
 
-def chain_checked(reports: Reports, case: Case) -> Finding:
+async def chain_checked(reports: Reports, case: Case) -> Finding:
     """What a case proves, once it is also what the chain knows. Raises RemoteError."""
     from warmline_protocol.session.evidence_case import examine
 
