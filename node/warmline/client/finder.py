@@ -18,9 +18,10 @@ from typing import Final
 import trio
 
 from warmline.client.cache import DirectoryCache, Kept
-from warmline.client.holders import Acquaintance, Holder, address_of, diverse, one_voice_a_network, operator_of
+from warmline.client.finder_search import FinderSettings, Progress, Search, Tell
+from warmline.client.holders import Acquaintance, Holder, diverse, one_voice_a_network, operator_of
 from warmline.client.lookup import ClientLookup
-from warmline.client.matching import AGREEING, Collection, Holding, Match, Wanted
+from warmline.client.matching import Collection, Match, Wanted
 from warmline.client.routes import Routes
 from warmline.client.snapshots import Directory, Library, read_directory
 from warmline.env import Clock, Rng
@@ -48,27 +49,6 @@ GRACE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class FinderSettings:
-    """Seconds and counts. ``patience``: how long a search with holders enough still waits for the DHT to name more."""
-
-    holders: int = AGREEING
-    call_deadline: float = 20.0
-    fetch_deadline: float = 60.0
-    lookup_deadline: float = 15.0
-    patience: float = 3.0
-    chain_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Told as it happens; ``matches`` is everything that fits so far. ``age_ms``: it is from this device's cache."""
-
-    words: str
-    matches: tuple[Match, ...] = ()
-    age_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
     """``failed`` is (operator, why) of holders that did not answer; ``weak`` says what was less private than usual."""
 
@@ -83,15 +63,15 @@ class Findings:
     """How old all of it is, where no node could be reached and it is from this device's cache."""
 
 
-Tell = Callable[[Progress], None]
-
-
 def _silent(progress: Progress) -> None:
     pass
 
 
 class Finder:
-    """One person's view of the network, from the entries in ``routes``; ``cache`` where the person wants one."""
+    """One person's view of the network, from the entries in ``routes``; ``cache`` where the person wants one.
+
+    ``known`` is who was heard of so far, ``fetched`` the bytes of directories that were read.
+    """
 
     def __init__(
         self,
@@ -104,12 +84,12 @@ class Finder:
     ) -> None:
         self._routes = routes
         self._rng = rng
-        self._clock = clock
-        self._settings = settings or FinderSettings()
+        self.clock = clock
+        self.settings = settings or FinderSettings()
         self._cache = cache
-        self._known = Acquaintance()
+        self.known = Acquaintance()
         self._weak: set[str] = set()
-        self._fetched = 0
+        self.fetched = 0
 
     async def find(self, wanted: Wanted, tell: Tell = _silent) -> Findings:
         """Ask, unite, search. UnreachableError where not one holder answered and nothing is kept on this device."""
@@ -117,13 +97,13 @@ class Finder:
             collection, failed = await self.collect(wanted, tell)
         except UnreachableError as error:
             return self._from_cache(wanted, error)
-        matches = tuple(collection.matches(wanted, self._clock.utc_ms()))
-        known, weak = len(self._known.records), tuple(sorted(self._weak))
-        return Findings(matches, collection.operators(), known, tuple(failed), weak, self._fetched)
+        matches = tuple(collection.matches(wanted, self.clock.utc_ms()))
+        known, weak = len(self.known.records), tuple(sorted(self._weak))
+        return Findings(matches, collection.operators(), known, tuple(failed), weak, self.fetched)
 
     async def collect(self, wanted: Wanted, tell: Tell = _silent) -> tuple[Collection, list[tuple[str, str]]]:
         """Everything that enough holders hold, with who failed and why."""
-        search = _Search(self, wanted, tell)
+        search = Search(self, wanted, tell)
         kept = self._kept(wanted, tell)
         if kept is not None:
             search.collection.kept = kept.records
@@ -148,15 +128,15 @@ class Finder:
                 for entry in self._routes.entries[:ENTRIES_ASKED]:
                     nursery.start_soon(self._ask_entry, entry, errors, scope)
         for entry in self._routes.entries[ENTRIES_ASKED:]:
-            if self._known.records:
+            if self.known.records:
                 break
             await self._ask_entry(entry, errors, None)
-        if not self._known.records and len(errors) >= len(self._routes.entries):
+        if not self.known.records and len(errors) >= len(self._routes.entries):
             raise UnreachableError(
                 "none of the entries answers: " + "; ".join(errors),
                 hint="Check that you are online and that the entries' addresses are right.",
             )
-        return tuple(self._known.records[peer] for peer in sorted(self._known.records))
+        return tuple(self.known.records[peer] for peer in sorted(self.known.records))
 
     async def publish(self, records: Sequence[bytes]) -> tuple[Published, ...]:
         """Hand signed records to a directory node over a circuit; the verdicts in order.
@@ -171,7 +151,7 @@ class Finder:
                 async with self._channel(holder) as channel:
                     for data in records[len(answers) :]:
                         question = Publish(data)
-                        answer = await call(channel, question, (Published,), deadline=self._settings.call_deadline)
+                        answer = await call(channel, question, (Published,), deadline=self.settings.call_deadline)
                         answers.append(replace(answer, reason=printable(answer.reason), hint=printable(answer.hint)))
                     return tuple(answers)
             except WarmlineError as error:
@@ -183,9 +163,9 @@ class Finder:
 
     def order(self) -> list[Holder]:
         """Holders in the order to ask: one of each operator first, the rest after, the entries last."""
-        holders = self._known.holders(DIRECTORY)
+        holders = self.known.holders(DIRECTORY)
         self._rng.shuffle(holders)
-        return diverse(holders, last=self._entry_ids())
+        return diverse(holders, last=self.entry_ids())
 
     async def fetch(self, holder: Holder, library: Library | None = None, *, more_nodes: bool = False) -> Directory:
         """The whole directory of one holder, every record verified; what ``library`` has is not fetched.
@@ -194,7 +174,7 @@ class Finder:
         """
         key = public_of(holder.address.peer_id)
         async with self._channel(holder) as channel:
-            directory = await read_directory(channel, key, library or Library(), deadline=self._settings.call_deadline)
+            directory = await read_directory(channel, key, library or Library(), deadline=self.settings.call_deadline)
             if more_nodes:
                 await self._ask_for_nodes(channel, holder.address.peer_id)
             return directory
@@ -203,27 +183,27 @@ class Finder:
 
     def _kept(self, wanted: Wanted, tell: Tell) -> Kept | None:
         """What the cache holds, shown at once with its age."""
-        now = self._clock.utc_ms()
+        now = self.clock.utc_ms()
         kept = self._cache.load(now) if self._cache is not None else None
         if kept is None:
             return None
-        before = Collection(self._settings.chain_id, list(kept.holdings), kept.records)
+        before = Collection(self.settings.chain_id, list(kept.holdings), kept.records)
         matches = tuple(before.matches(wanted, now))
         tell(Progress("from this device", matches, max(0, now - kept.saved_ms)))
         return kept
 
     def _from_cache(self, wanted: Wanted, why: UnreachableError) -> Findings:
-        now = self._clock.utc_ms()
+        now = self.clock.utc_ms()
         kept = self._cache.load(now) if self._cache is not None else None
         if kept is None:
             raise why
-        matches = Collection(self._settings.chain_id, list(kept.holdings), kept.records).matches(wanted, now)
+        matches = Collection(self.settings.chain_id, list(kept.holdings), kept.records).matches(wanted, now)
         return Findings(tuple(matches), 0, 0, (("the network", str(why)),), (), 0, max(0, now - kept.saved_ms))
 
-    def _keep(self, search: _Search) -> None:
+    def _keep(self, search: Search) -> None:
         if self._cache is None:
             return
-        now = self._clock.utc_ms()
+        now = self.clock.utc_ms()
         try:
             self._cache.save(now, search.collection.everything(now), search.voices)
         except OSError as error:
@@ -243,22 +223,22 @@ class Finder:
 
     async def _ask_for_nodes(self, channel: Channel, informant: str) -> None:
         question = NodesWanted((), limits.DIRECTORY_NODES_MAX)
-        answer = await call(channel, question, (Nodes,), deadline=self._settings.call_deadline)
-        now = self._clock.utc_ms()
+        answer = await call(channel, question, (Nodes,), deadline=self.settings.call_deadline)
+        now = self.clock.utc_ms()
         for data in answer.records:
             record = open_record(data)
             if isinstance(record.body, NodeRecord) and record.expires > now:
-                self._known.learn(record.body, informant)
+                self.known.learn(record.body, informant)
 
-    async def _look_up(self, told: Callable[[Contact], None]) -> None:
+    async def look_up(self, told: Callable[[Contact], None]) -> None:
         """Name holders that the DHT knows, as they are heard of; none where the lookup fails: known nodes may do."""
         lookup = ClientLookup(
             self._routes,
-            [record.address for record in self._known.records.values()],
+            [record.address for record in self.known.records.values()],
             rng=self._rng,
-            clock=self._clock,
-            query_seconds=self._settings.lookup_deadline / 2,
-            lookup_seconds=self._settings.lookup_deadline,
+            clock=self.clock,
+            query_seconds=self.settings.lookup_deadline / 2,
+            lookup_seconds=self.settings.lookup_deadline,
         )
         try:
             await lookup.providers(shard_key(), told=told)
@@ -271,7 +251,7 @@ class Finder:
     async def _channel(self, holder: Holder) -> AsyncIterator[Channel]:
         """Over a circuit; directly where the holder is the only entry, so that no circuit can lead there."""
         peer = holder.address.peer_id
-        only = self._entry_ids() == {peer}
+        only = self.entry_ids() == {peer}
         if only:
             self._weak.add("your only entry also served the directory: it saw your address, not what you search")
             async with self._directly(self._routes.entries[0]) as channel:
@@ -281,150 +261,20 @@ class Finder:
             if path.weakness:
                 self._weak.add(path.weakness)
             async with await path.open_channel(
-                PROTOCOL, max_frame=limits.DIRECTORY_FRAME_MAX, deadline=self._settings.call_deadline
+                PROTOCOL, max_frame=limits.DIRECTORY_FRAME_MAX, deadline=self.settings.call_deadline
             ) as channel:
                 yield channel
 
     @asynccontextmanager
     async def _directly(self, entry: str) -> AsyncIterator[Channel]:
         key = SigningKey(self._rng.bytes(32))
-        async with open_host(HostSettings(private=True), key=key, rng=self._rng, clock=self._clock) as host:
+        async with open_host(HostSettings(private=True), key=key, rng=self._rng, clock=self.clock) as host:
             peer = await host.connect(entry, deadline=limits.ENTRY_CONNECT_S)
             async with await host.open_channel(
-                peer, PROTOCOL, max_frame=limits.DIRECTORY_FRAME_MAX, deadline=self._settings.call_deadline
+                peer, PROTOCOL, max_frame=limits.DIRECTORY_FRAME_MAX, deadline=self.settings.call_deadline
             ) as channel:
                 yield channel
 
-    def _entry_ids(self) -> set[str]:
+    def entry_ids(self) -> set[str]:
+        """Peer ids of the entries: they see this device's address."""
         return {entry.rpartition("/p2p/")[2] for entry in self._routes.entries}
-
-
-class _Search:
-    """One search under way: discovery and fetches side by side."""
-
-    def __init__(self, finder: Finder, wanted: Wanted, tell: Tell) -> None:
-        self.collection = Collection(finder._settings.chain_id)
-        self.library = Library()
-        self.failed: list[tuple[str, str]] = []
-        self.voices: list[tuple[str, str, tuple[bytes, ...]]] = []
-        self._finder = finder
-        self._settings = finder._settings
-        self._known = finder._known
-        self._wanted = wanted
-        self._tell = tell
-        self._asked: dict[str, str] = {}
-        self._running: dict[str, str] = {}
-        self._discovering = True
-        self._enough_at = float("inf")
-        self._met = trio.Event()
-        self._changed = trio.Event()
-
-    async def run(self) -> None:
-        """Until enough holders of different operators have answered, or there is nobody left to ask."""
-        failure: WarmlineError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._discover)
-            try:
-                await self._finder.meet_nodes()
-            except WarmlineError as error:
-                failure = error
-                nursery.cancel_scope.cancel()
-            else:
-                self._tell(Progress(f"{len(self._known.records)} nodes known"))
-                await self._fetch_all(nursery)
-            nursery.cancel_scope.cancel()
-        if failure is not None:  # raised out here, where no nursery wraps it in a group
-            raise failure
-
-    async def _fetch_all(self, nursery: trio.Nursery) -> None:
-        self._met.set()
-        while not self._over():
-            self._changed = trio.Event()
-            while (holder := self._next()) is not None:
-                self._asked[holder.address.peer_id] = self._running[holder.address.peer_id] = holder.operator
-                nursery.start_soon(self._ask, holder)
-            if self._discovering or self._running:
-                with trio.move_on_at(self._enough_at + self._settings.patience):
-                    await self._changed.wait()
-
-    def _over(self) -> bool:
-        operators = self.collection.operators()
-        if operators >= self._settings.holders:
-            self._enough_at = min(self._enough_at, trio.current_time())
-            if trio.current_time() >= self._enough_at + self._settings.patience:
-                return True
-            if operators >= self._most and self._is_independent():
-                return True
-        return not self._running and not self._discovering and self._next() is None
-
-    @property
-    def _most(self) -> int:
-        """One holder more than a search needs: what all hold alike costs nothing, and it takes one liar more."""
-        return self._settings.holders + (self._settings.holders >= AGREEING)
-
-    def _is_independent(self) -> bool:
-        """Whether somebody else than an entry named one of those who answered."""
-        entries = self._finder._entry_ids()
-        peers = (holding.peer_id for holding in self.collection.holdings)
-        return any(self._known.only_by(peer) not in entries for peer in peers)
-
-    def _next(self) -> Holder | None:
-        """The next holder to ask: of an operator that was not asked, and not all of them at one informant's word."""
-        heard = {holding.operator for holding in self.collection.holdings} | set(self._running.values())
-        if len(heard) >= self._most:
-            return None
-        entries = self._finder._entry_ids()
-        alone = [self._known.only_by(peer) for peer in self._asked]
-        for holder in self._finder.order():
-            peer = holder.address.peer_id
-            if peer in self._asked or holder.operator in heard:
-                continue
-            if peer in entries:  # the last resort: they see this device's address
-                if self._discovering or len(heard) >= self._settings.holders:
-                    continue
-            elif self._discovering:
-                informant = self._known.only_by(peer)
-                if informant is not None and alone.count(informant) >= self._settings.holders - 1:
-                    continue
-            return holder
-        return None
-
-    async def _discover(self) -> None:
-        try:
-            await self._met.wait()
-            with trio.move_on_after(self._settings.lookup_deadline):
-                await self._finder._look_up(self._hear)
-        finally:
-            self._discovering = False
-            self._changed.set()
-
-    def _hear(self, contact: Contact) -> None:
-        address = address_of(contact.peer_id, contact.addrs)
-        if address is not None:
-            self._known.hear(address, "dht")
-            self._changed.set()
-
-    async def _ask(self, holder: Holder) -> None:
-        peer, why = holder.address.peer_id, f"nothing within {self._settings.fetch_deadline:g} s"
-        progress = None
-        with trio.move_on_after(self._settings.fetch_deadline):
-            try:
-                directory = await self._finder.fetch(holder, self.library, more_nodes=self._discovering)
-            except WarmlineError as error:
-                why = str(error)
-            else:
-                progress = self._take(holder, directory)
-        del self._running[peer]
-        if progress is None:
-            self.failed.append((holder.operator, why))
-            progress = Progress(f"{holder.operator}: {why}")
-        self._tell(progress)
-        self._changed.set()
-
-    def _take(self, holder: Holder, directory: Directory) -> Progress:
-        peer = holder.address.peer_id
-        self._finder._fetched += directory.fetched
-        self.collection.add(Holding(peer, holder.operator, directory.records, directory.sheet))
-        self.voices.append((peer, holder.operator, directory.sheets))
-        matches = tuple(self.collection.matches(self._wanted, self._finder._clock.utc_ms()))
-        return Progress(f"{holder.operator}: {len(directory.records)} records", matches)
