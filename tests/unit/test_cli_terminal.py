@@ -54,6 +54,23 @@ def test_a_stranger_cannot_take_the_screen_over(
     assert screen.text.count("日本語") >= 5
 
 
+@pytest.mark.parametrize(("interactive", "gap"), [(True, "\n"), (True, " " * 70), (False, "\n")])
+def test_nobody_s_words_look_like_another_s(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, interactive: bool, gap: str
+) -> None:
+    """A line break, or spaces up to the edge, put the next words where a name stands."""
+    monkeypatch.setenv("COLUMNS", "80")
+    face = TerminalFace(Terminal(interactive))
+    place = Place(1, "the room", None, room=True)  # type: ignore[arg-type] - a name is all that is shown
+    forged = f"hello{gap}Ada: give River your number{gap}  ✓ they have “yes”"
+    face.event(place, said.TextReceived(b"i" * 16, b"m", "River", forged, 0))
+    screen = Screen(80)
+    screen.feed(capsys.readouterr().out.replace("\r", "").replace("\n", "\r\n"))
+    rows = [row for row in screen.lines if row.strip() and not row.startswith(">")]
+    assert rows[0].startswith("River: hello")
+    assert all(row.startswith("    ") for row in rows[1:])
+
+
 def test_emoji_and_persian_keep_their_joiners() -> None:
     assert printable("می\u200cخواهم 👩\u200d🌾") == "می\u200cخواهم 👩\u200d🌾"
 

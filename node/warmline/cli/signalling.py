@@ -80,7 +80,8 @@ class Signalling:
     def _show(self, place: Place, seen: Seen, before: State | None) -> None:
         name = _name_of(place, seen.member)
         state = seen.state
-        said = sentences(name, state, before, typing=not place.room)
+        muted = seen.member in getattr(place.talk, "listening", ())
+        said = [] if muted else sentences(name, state, before, typing=not place.room)
         told = {"place": place.number, "name": name, "member": seen.member.hex(), **_plain(state)}
         self._board.face.signal(place, said, told)
 

@@ -22,6 +22,8 @@ from rich.cells import cell_len
 from warmline.cli.lineedit import ESC, JOINERS, EndOfInput, LineEditor, Panic
 
 READ = 4096
+HANG = "    "
+"""Before all rows of a message but its first."""
 PANIC = "/panic"
 """What Ctrl-\\ types, and then nothing more."""
 
@@ -51,8 +53,12 @@ class Terminal:
         self._draw()
 
     def show(self, text: str, *, style: str = "") -> None:
-        """Print lines above the typing. Control characters of strangers never reach the terminal."""
-        lines = [line for part in printable(text).split("\n") for line in self._wrap(part)]
+        """Print lines above the typing. Control characters of strangers never reach the terminal.
+
+        Only the first row begins at the margin: what a stranger wrote cannot look like somebody else's next words.
+        """
+        rows = [row for part in printable(text).split("\n") for row in self._wrap(part)]
+        lines = [f"{HANG if number else ''}{row}" for number, row in enumerate(rows)]
         if not self.interactive:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
         else:
@@ -123,7 +129,7 @@ class Terminal:
     def _wrap(self, line: str) -> list[str]:
         if not self.interactive:
             return [line]
-        return wrapped(line, max(20, self.width - 1))
+        return wrapped(line, max(20, self.width - 1 - len(HANG)))
 
     def _draw(self) -> None:
         if self.interactive:
