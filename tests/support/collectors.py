@@ -1,4 +1,4 @@
-"""Three collectors, an issuer and a supporter on the embedded chain, with queue services and a clock that can be set."""
+"""Three collectors, an issuer and a supporter on the embedded chain, with queue services and clocks that can be set."""
 
 from __future__ import annotations
 
