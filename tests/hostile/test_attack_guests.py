@@ -17,6 +17,7 @@ from warmline.client.duty import Duty
 from warmline.client.session import Client, Contact
 from warmline.client.session_client import pack_address
 from warmline.env import SystemClock
+from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.session.events import Gap
@@ -168,3 +169,17 @@ def test_a_listing_that_somebody_published_opens_no_closed_door() -> None:
         for listing in (own, inherited, opened)
     }
     assert shown == {own: Decision.SHOW, inherited: Decision.LATER, opened: Decision.SHOW}
+
+
+def test_who_comes_back_without_end_is_asked_about() -> None:
+    """Each time is a commit that everybody has to follow: one member kept a room busy with nothing else."""
+    house = a_house("River", "Moss")
+    attempt = house.members[0].attempt
+    for number in range(2 * limits.ROOM_REJOINS_MAX):
+        assert not house.room.comes_too_often(attempt, house.now), number
+        house.knock("River", attempt=attempt)
+        house.settle()
+    assert house.room.expects(attempt)
+    assert house.room.comes_too_often(attempt, house.now)
+    assert not house.room.comes_too_often(house.members[1].attempt, house.now)
+    assert not house.room.comes_too_often(attempt, house.now + 700_000)

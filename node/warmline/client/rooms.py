@@ -106,7 +106,7 @@ class HostedRoom(RoomConversation):
             return False
 
         def again(room: HostRoom, now: int) -> bool:
-            if not room.expects(hello.attempt):
+            if not room.expects(hello.attempt) or room.comes_too_often(hello.attempt, now):
                 return False
             room.admit(hello, now)
             return True

@@ -45,6 +45,7 @@ from warmline_protocol.session.room_heads import HEAD_SIZE, log_start
 from warmline_protocol.session.xwing import check_public
 
 _PLACES_MAX = 64
+_OFTEN_WITHIN_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class HostRoom(RoomFacilitating):
         self._ranks: dict[bytes, _Rank] = {}
         self._moved_for: set[bytes] = set()
         self._came_back: dict[bytes, int] = {}
+        self._back_ms: dict[bytes, list[int]] = {}
         self._unopened: list[int] = []
         self._ask_due_ms = 0
         self._asked_at: dict[int, int] = {}
@@ -149,6 +151,13 @@ class HostRoom(RoomFacilitating):
         waiting = [*self._waiting, *(self._change.hellos if self._change is not None else ())]
         return self._member_of_attempt(attempt) is not None or any(each.attempt == attempt for each in waiting)
 
+    def comes_too_often(self, attempt: bytes, now_ms: int) -> bool:
+        """Whether this attempt came back more often than any client does by itself. Each time is a commit for all, so
+        the host's person is asked before the next."""
+        since = now_ms - _OFTEN_WITHIN_MS
+        self._back_ms[attempt] = [each for each in self._back_ms.get(attempt, ()) if each > since]
+        return len(self._back_ms[attempt]) >= 2 * limits.ROOM_REJOINS_MAX
+
     def admit(self, hello: Hello, now_ms: int) -> None:
         """Let somebody in. RefusedError: ``full``, ``rules`` (not accepted, or others), ``facilitators`` (a second one
         is needed); MalformedError for a bad key package."""
@@ -159,6 +168,7 @@ class HostRoom(RoomFacilitating):
             self._check_admission(hello)
         if again is not None:
             self._rank_again(again, hello.attempt)
+            self._back_ms.setdefault(hello.attempt, []).append(now_ms)
             self._leaving_members.append(again)
         if not self._waiting:
             self._batch_due_ms = now_ms + limits.ROOM_BATCH_MS
