@@ -20,9 +20,11 @@ from warmline.env import SystemClock
 from warmline_protocol import limits
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.queue.address import QueueAddress
-from warmline_protocol.session.events import Gap
+from warmline_protocol.session.cells import Bundle, Kind
+from warmline_protocol.session.cells import seal as seal_cells
+from warmline_protocol.session.events import Append, Gap
 from warmline_protocol.session.hello import Hello, Knock, seal_hello
-from warmline_protocol.session.messages import Heartbeat, Inner, Seen, pack_body, pack_inner
+from warmline_protocol.session.messages import Heartbeat, Inner, Seen, Text, pack_body, pack_inner
 from warmline_protocol.session.pair import Pair
 from warmline_protocol.session.xwing import SealingKey, seal
 
@@ -183,3 +185,36 @@ def test_who_comes_back_without_end_is_asked_about() -> None:
     assert house.room.comes_too_often(attempt, house.now)
     assert not house.room.comes_too_often(house.members[1].attempt, house.now)
     assert not house.room.comes_too_often(attempt, house.now + 700_000)
+
+
+def test_a_member_and_the_node_cannot_call_delivered_what_nobody_read() -> None:
+    """The node keeps a message back, and a member who was shown it puts words of its own under the same id."""
+    house = a_house("River", "Moss")
+    river, moss = house.members
+    message = house.say(river, "can anybody hear me")
+    output = river.todo.pop(0)
+    assert isinstance(output, Append)
+    fragment = moss.machine._fragment(output.cells[0], "log")
+    assert fragment is not None
+    river.machine.receipted(output.token, "log node", house.log.incarnation, house.log.log.head + 1, house.now)
+    river.commit()
+    words = Inner(b"m" * 16, fragment.counter, fragment.counter, house.now, pack_body(Text("something else")))
+    machine = moss.machine
+    bundle = Bundle(
+        Kind.APPLICATION, fragment.epoch, fragment.counter, fragment.bundle, machine.group.seal(pack_inner(words))
+    )
+    house.log.append(
+        seal_cells(bundle, machine.schedule.current.key, "log", machine.draw), moss.keys.send_key, fragment.epoch
+    )
+    for _ in range(3):
+        for person in (house.host, moss, river):
+            house.fetch(person)
+            if person is not river:
+                while person.todo:
+                    house.perform(person)
+        house.sleep(limits.SEEN_HOST_MS)
+    assert "can anybody hear me" not in house.host.texts
+    assert "delivered" not in river.states(message)
+    house.settle()
+    assert house.host.texts.count("can anybody hear me") == 1
+    assert river.states(message)[-1] == "delivered"

@@ -128,6 +128,8 @@ class RoomHearing(RoomOffers):
         entry = self.outbox.entries.get(bundle.counter)
         if entry is None or self.log is None or bundle.epoch != entry.sealed_epoch:
             return
+        if bundle.payload != entry.sealed:
+            return  # another member's, under the id of one's own
         if entry.told and not entry.back:
             # Everybody judges it by what was the host's word at this place; its sender is the one who must be told.
             why = self.manners.refuses(self.me.id, self.host.id, entry.created_ms)
