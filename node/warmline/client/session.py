@@ -65,7 +65,7 @@ any id of ``vault.ids(session_keep.KIND)``; a session that ended leaves nothing 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -181,13 +181,21 @@ class Session(Wishes):
         if not isinstance(output, said.Append):
             return  # a route, which was put in its place with the save
         address, asker = self._routes[output.route], self._machine
-        done = partial(self._done, asker, output.token)
+        what = (asker, output.token)
+        done, failed = partial(self._all_done, (what,)), partial(self._failed, asker, output.token)
         self._outlet(address.node).put(
-            append_job(address, output.cells, done, partial(self._failed, asker, output.token))
+            append_job(address, output.cells, done, failed, what=what, all_done=self._all_done)
         )
 
-    async def _done(self, asker: Machine, token: int, node: str, receipt: Receipt) -> None:
-        await self._answered_by(asker, lambda pair, now: pair.receipted(token, node, receipt.incarnation, now))
+    async def _all_done(self, what: Sequence[Any], node: str, receipt: Receipt) -> None:
+        """One receipt for messages that went together is one step of the machine, and one save."""
+
+        def receipted(pair: Any, now: int) -> None:
+            tokens = [token for asker, token in what if asker is pair]
+            for token in tokens:
+                pair.receipted(token, node, receipt.incarnation, now)
+
+        await self._do(receipted)
 
     async def _failed(self, asker: Machine, token: int, code: str, why: str) -> None:
         await self._answered_by(asker, lambda pair, now: pair.append_failed(token, code, why, now))

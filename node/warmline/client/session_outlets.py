@@ -35,6 +35,9 @@ class Job:
     address: QueueAddress | None = None
     cells: tuple[bytes, ...] = ()
     """Where these go; jobs to the same address may go together. Without an address a job goes alone."""
+    what: object = None
+    all_done: Callable[[Sequence[object], str, Receipt], Awaitable[None]] | None = None
+    """Called once in the place of ``done`` for jobs that went together, with ``what`` of each."""
 
 
 class Outlet:
@@ -122,6 +125,10 @@ class Outlet:
             for job in group:
                 await job.failed("unreachable", str(error))
             return False
+        tell_all = group[0].all_done
+        if tell_all is not None and all(job.all_done == tell_all for job in group):
+            await tell_all([job.what for job in group], self.node.peer_id, receipt)
+            return True
         for job in group:
             await job.done(self.node.peer_id, receipt)
         return True
@@ -159,13 +166,15 @@ def append_job(
     failed: Callable[[str, str], Awaitable[None]],
     *,
     fence: int | None = None,
+    what: object = None,
+    all_done: Callable[[Sequence[object], str, Receipt], Awaitable[None]] | None = None,
 ) -> Job:
-    """Append ``cells`` to a queue, or with ``fence`` to a room log."""
+    """Append ``cells`` to a queue, or with ``fence`` to a room log. See :class:`Job`."""
 
     async def perform(queues: QueueClient) -> Receipt:
         return await queues.append(address.queue, cells, send_key=address.send_key, fence=fence)
 
-    return Job(perform, done, failed, address if fence is None else None, cells)
+    return Job(perform, done, failed, address if fence is None else None, cells, what, all_done)
 
 
 async def offer(client: Client, addresses: Sequence[QueueAddress], cells: tuple[bytes, ...]) -> tuple[str, Receipt]:

@@ -26,6 +26,8 @@ from warmline_protocol.session.messages import Introduce, Leave, Part, Requeue, 
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
 from warmline_protocol.session.pair_feedback import PairFeedback
 
+_NEVER = 1 << 63
+
 
 class Pair(PairFeedback):
     """Either side of a one-to-one session."""
@@ -214,12 +216,12 @@ class Pair(PairFeedback):
         due = [self.schedule.previous_until_ms, self._inbox.next_timer()]
         if self._ack_owed and not self._ack_on_way and len(self._dead) < self.routes:
             due.append(self._ack_next_ms)
+        soonest = min((each for each in due if each is not None), default=_NEVER)
         for entry in self.outbox.entries.values():
-            due.append(entry.expires_ms)
-            due += self._retries_of(entry)
-            if entry.holders and entry.told and not self.away:
-                due.append(entry.created_ms + limits.PEER_AWAY_MS)
-        return min((each for each in due if each is not None), default=None)
+            soonest = min(soonest, entry.expires_ms, *self._retries_of(entry))
+            if entry.told and not self.away and entry.holders:
+                soonest = min(soonest, entry.created_ms + limits.PEER_AWAY_MS)
+        return None if soonest == _NEVER else soonest
 
     def _notice_absence(self, now_ms: int) -> None:
         if self.away:

@@ -58,6 +58,8 @@ class PairOffers(Machine):
         self._incarnations: dict[int, bytes] = {}
         self._on_way: dict[int, tuple[int, Entry | Remark]] = {}
         self._ack_owed = False
+        self._ack_outdated = False
+        """Whether more came while an ack was on its way to a node."""
         self._ack_tries = 0
         self._ack_next_ms = 0
 
@@ -74,7 +76,9 @@ class PairOffers(Machine):
         if isinstance(what, Entry) and what.open and route in what.in_flight:
             self.outbox.held(what, route, node, incarnation)
         elif isinstance(what, Remark) and what.ack:
-            self._ack_owed, self._ack_tries = False, 0
+            self._ack_owed, self._ack_tries = self._ack_outdated, 0
+            if self._ack_owed and not self.closed:
+                self._send_ack(now_ms)
         self._pump(now_ms)
 
     def append_failed(self, token: int, code: str, why: str, now_ms: int) -> None:
@@ -165,6 +169,9 @@ class PairOffers(Machine):
     def _send_ack(self, now_ms: int, *, everywhere: bool = False) -> None:
         # An ack is owed until some node holds it: a sender whose ack got lost would tell its person "expired".
         self._ack_owed = True
+        self._ack_outdated = not everywhere and self._ack_on_way
+        if self._ack_outdated:
+            return  # one at a time: the next says what came meanwhile, all at once
         self._remark(self._inbox.ack(), now_ms, everywhere=everywhere)
 
     @property
