@@ -11,10 +11,11 @@ import argparse
 import json
 import os
 import platform
+import resource
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from warmline_protocol.keys import SigningKey
 MANY = 4096
 SEND = b"s" * 32
 IDLE_S = 60.0
+PER_ENTRY = 400
+"""Followers that come by one entry: as many circuits as a node takes from one."""
 LIMITS: dict[str, Any] = {"per_subnet": MANY, "per_destination": MANY, "in_per_relay": MANY, "total": MANY}
 
 
@@ -71,13 +74,14 @@ async def follow(stack: AsyncExitStack, entry: Child | None, to: Child) -> None:
     await stack.enter_async_context(client.follow(made.queue, owner=key))
 
 
-async def bench(followers: int, entry: Child | None, to: Child) -> dict[str, Any]:
+async def bench(followers: int, entries: list[Child], to: Child) -> dict[str, Any]:
     async with AsyncExitStack() as warm:
-        await follow(warm, entry, to)  # what the first one loads is not what each one costs
+        for entry in entries or [None]:
+            await follow(warm, entry, to)  # what the first one loads is not what each one costs
         before, began = resident(to), time.monotonic()
         async with AsyncExitStack() as stack:
-            for _ in range(followers):
-                await follow(stack, entry, to)
+            for number in range(followers):
+                await follow(stack, entries[number % len(entries)] if entries else None, to)
             took = time.monotonic() - began
             grown, busy = resident(to) - before, burnt(to)
             await trio.sleep(IDLE_S)
@@ -88,7 +92,7 @@ async def bench(followers: int, entry: Child | None, to: Child) -> dict[str, Any
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "load_before": os.getloadavg()[0],
-        "circuits": entry is not None,
+        "entries": len(entries),
         "followers": followers,
         "kib_each": round(grown / followers / 1024, 1),
         "kib_each_settled": round(settled / followers / 1024, 1),
@@ -104,13 +108,17 @@ def main() -> None:
     options.add_argument("--followers", type=int, default=200)
     options.add_argument("--direct", action="store_true")
     chosen = options.parse_args()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket for each follower; children inherit it
     with tempfile.TemporaryDirectory() as folder, running(__file__, "node", path=f"{folder}/a.db", known={}) as to:
-        if chosen.direct:
-            print(json.dumps(trio.run(bench, chosen.followers, None, to), indent=2))
-            return
         known = {to.facts["peer"]: [to.facts["addr"]]}
-        with running(__file__, "node", path=f"{folder}/b.db", known=known) as entry:
-            print(json.dumps(trio.run(bench, chosen.followers, entry, to), indent=2))
+        with ExitStack() as stack:
+            count = 0 if chosen.direct else -(-chosen.followers // PER_ENTRY)
+            entries = [
+                stack.enter_context(running(__file__, "node", path=f"{folder}/entry{number}.db", known=known))
+                for number in range(count)
+            ]
+            print(json.dumps(trio.run(bench, chosen.followers, entries, to), indent=2))
 
 
 if __name__ == "__main__":
