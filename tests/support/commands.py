@@ -160,6 +160,13 @@ class Program(Lines):
             if said.get("event") == event and wanted.items() <= said.items():
                 return said
 
+    def wait_any(self, *events: str) -> dict[str, Any]:
+        """The next event with one of these names."""
+        while True:
+            said: dict[str, Any] = json.loads(self.next_line())
+            if said.get("event") in events:
+                return said
+
     def wait_error(self) -> dict[str, Any]:
         while True:
             said: dict[str, Any] = json.loads(self.next_line())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,12 +37,17 @@ def command() -> None:
     "--node",
     required=True,
     metavar="ADDRESS",
-    help="Address (/…/p2p/…) of the node that hands out --data/served: `collector` of its section [feedback].",
+    help="Address (/…/p2p/…) of the node that hands out what is laid out: `collector` of its section [feedback].",
+)
+@click.option(
+    "--served",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory to lay out in, if not served in --data, which the node must be able to read.",
 )
 @click.option("--once", is_flag=True, help="Do what is due now, and end.")
 @entry_option
 @chain_options
-def run_(options: Options, node: str, once: bool, entries: tuple[str, ...]) -> None:
+def run_(options: Options, node: str, served: Path | None, once: bool, entries: tuple[str, ...]) -> None:
     """Collect: keep drops open, read them, unite, vote, post, and veto what does not hold. Ctrl-C ends it.
 
     It may be ended and killed at any time, and goes on where it was. Your wallet signs votes by itself while it runs,
@@ -51,15 +57,17 @@ def run_(options: Options, node: str, once: bool, entries: tuple[str, ...]) -> N
 
     async def work() -> None:
         async with open_session(options) as session:
-            await _collect(session, known, where, once)
+            await _collect(session, known, where, served, once)
 
     run(work)
 
 
-async def _collect(session: Session, entries: tuple[str, ...], node: NodeAddress, once: bool) -> None:
+async def _collect(
+    session: Session, entries: tuple[str, ...], node: NodeAddress, served: Path | None, once: bool
+) -> None:
     import trio
 
-    duty = await _duty(session, entries, node)
+    duty = await _duty(session, entries, node, served)
     if duty.wallet.address not in duty.seen.collectors:
         raise UsageError(
             "the contract does not name this wallet as a collector",
@@ -72,7 +80,7 @@ async def _collect(session: Session, entries: tuple[str, ...], node: NodeAddress
         await trio.sleep(min(max(duty.epochs.length_s / PACE_PARTS, 1.0), 600.0))
 
 
-async def _duty(session: Session, entries: tuple[str, ...], node: NodeAddress) -> CollectorDuty:
+async def _duty(session: Session, entries: tuple[str, ...], node: NodeAddress, served: Path | None) -> CollectorDuty:
     from warmline.chain.conduct import ConductChain
     from warmline.client.collector import open_collector
     from warmline.client.collector_base import Network
@@ -93,7 +101,7 @@ async def _duty(session: Session, entries: tuple[str, ...], node: NodeAddress) -
     chain = ConductChain(session.rpc, session.manifest)
     epochs, _ = await chain.terms()
     records = _Records(line, epochs.length_s / MEET_PARTS)
-    files = CollectorFiles(folder)
+    files = CollectorFiles(folder, served)
     network = Network(line.client, node, records.find, records.publish)
 
     def tell(text: str, data: dict[str, object]) -> None:

@@ -28,9 +28,10 @@ _MESSAGE_MAX: Final = 4096
 class CollectorFiles:
     """All methods block."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, served: Path | None = None) -> None:
+        """``served``, if the node cannot look into ``folder``: it may run as another user."""
         self._held = folder / _HELD
-        self.served = folder / SERVED
+        self.served = served or folder / SERVED
         self._held.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.served.mkdir(parents=True, exist_ok=True)
 
