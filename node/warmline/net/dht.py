@@ -14,16 +14,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import trio
-from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from warmline.net import patches
-from warmline.net.addresses import dialable
-from warmline.net.dht_lookup import ask_in_time, drive, exchange
+from warmline.net.dht_peers import DhtPeers, DhtSettings
 from warmline.net.dht_server import (
     CONTENT_SIZE,
     BoundedProviders,
@@ -33,47 +30,21 @@ from warmline.net.dht_server import (
     Select,
     Validate,
 )
-from warmline.net.dht_table import DiverseTable, NetworkSize, key_in_some_bucket
 from warmline.net.host import Libp2pHost
-from warmline.net.inspect import remote_ends
 from warmline_protocol import limits
-from warmline_protocol.errors import RemoteError, UnreachableError, UsageError, WorldError
+from warmline_protocol.errors import UsageError
 from warmline_protocol.kad import PROTOCOL, KadMessage, KadPeer, KadRecord, KadType
 from warmline_protocol.keys import base58_decode
-from warmline_protocol.lookup import Contact, Found, Lookup
+from warmline_protocol.lookup import Contact
 
 NAMESPACE = "warm"
 """Keys are ``/warm/<hex record id>``."""
-IDENTIFY_SECONDS = 15.0
-"""How long a new peer may take to say what it serves."""
-ADDRS_TRIED = 3
 ENOUGH = 3
 """Nodes that should have heard a value or a claim; below that it is told again soon, not at the next period."""
 
 log = logging.getLogger("warmline.net")
 
 __all__ = ["Dht", "DhtSettings", "open_dht"]
-
-
-@dataclass(frozen=True, slots=True)
-class DhtSettings:
-    """Times in seconds, sizes in bytes."""
-
-    k: int = limits.KAD_K
-    alpha: int = limits.KAD_ALPHA
-    query_seconds: float = 10.0
-    lookup_seconds: float = 60.0
-    refresh_seconds: float = 600.0
-    retell_seconds: float = 5.0
-    """Between attempts to tell what fewer than three nodes have heard, as when this node has only just started."""
-    republish_seconds: float = 3600.0
-    provide_seconds: float = 1800.0
-    provider_lifetime: float = 3 * 3600.0
-    sweep_seconds: float = 60.0
-    values: int = 8192
-    values_bytes: int = 64 * 1024 * 1024
-    provider_keys: int = 4096
-    providers_per_key: int = 64
 
 
 class Dht:
@@ -94,13 +65,11 @@ class Dht:
             seconds=settings.provider_lifetime,
         )
         validator = InjectedValidator(validate, select)
-        self._table = DiverseTable(raw, self._remote_of)
-        self._kad = SafeKadDHT(raw, NAMESPACE, validator, self._values, self._providers, self._table)
-        self._size = NetworkSize()
+        self._peers = DhtPeers(host, settings)
+        self._kad = SafeKadDHT(raw, NAMESPACE, validator, self._values, self._providers, self._peers.table)
         self._own_values: dict[str, bytes] = {}
         self._own_content: set[bytes] = set()
         self._poorly: set[bytes] = set()
-        self._changed = trio.Event()
 
     # --- values ---
 
@@ -120,7 +89,7 @@ class Dht:
         raw = key.encode()
         self._values.keep(raw, value)
         message = KadMessage(KadType.PUT_VALUE, raw, record=KadRecord(raw, value))
-        return await self._tell_closest(raw, message)
+        return await self._tell(raw, message)
 
     async def get(self, key: str) -> bytes | None:
         """The best valid value that the network holds now, or None.
@@ -129,7 +98,7 @@ class Dht:
         """
         self._check_key(key)
         raw = key.encode()
-        found = await self._look_up(KadType.GET_VALUE, raw)
+        found = await self._peers.look_up(KadType.GET_VALUE, raw)
         values = [value for _, value in found.values if self._valid(key, value)]
         held = self._values.get(raw)
         if held is not None and self._valid(key, held.value):
@@ -155,7 +124,7 @@ class Dht:
         self._own_content.add(content)
         addrs = tuple(Multiaddr(addr).to_bytes() for addr in self._host.addrs())
         me = KadPeer(base58_decode(self._host.peer_id), addrs)
-        return await self._tell_closest(content, KadMessage(KadType.ADD_PROVIDER, content, providers=(me,)))
+        return await self._tell(content, KadMessage(KadType.ADD_PROVIDER, content, providers=(me,)))
 
     def unprovide(self, content: bytes) -> None:
         """Stop saying so."""
@@ -163,7 +132,7 @@ class Dht:
 
     async def find_providers(self, content: bytes) -> tuple[str, ...]:
         """Peer ids of everybody who claims to hold ``content``, each once, ourselves not; claims are not proof."""
-        found = await self._look_up(KadType.GET_PROVIDERS, content)
+        found = await self._peers.look_up(KadType.GET_PROVIDERS, content)
         local = (str(info.peer_id) for info in self._providers.get_providers(content))
         named = {contact.peer_id for contact in found.providers}.union(local)
         return tuple(sorted(named - {self._host.peer_id}))
@@ -172,98 +141,47 @@ class Dht:
 
     async def find_node(self, peer: str) -> Contact | None:
         """Where ``peer`` is said to be."""
-        found = await self._look_up(KadType.FIND_NODE, base58_decode(peer))
+        found = await self._peers.look_up(KadType.FIND_NODE, base58_decode(peer))
         return next((contact for contact in found.closest if contact.peer_id == peer), None)
 
     def peers(self) -> tuple[str, ...]:
         """The routing table."""
-        return tuple(sorted(str(peer) for peer in self._table.get_peer_ids()))
+        return self._peers.peers()
 
     async def wait_peers(self, count: int = 1) -> None:
         """Until the routing table holds ``count`` peers."""
-        while self._table.size() < count:
-            await self._changed.wait()
+        await self._peers.wait_peers(count)
+
+    async def meet(self, peer: str) -> None:
+        """Take a connected peer into the routing table once identify says that it serves kad."""
+        await self._peers.meet(peer)
+
+    async def refresh(self) -> None:
+        """Fill the routing table: consider everybody connected, look ourselves up, and a random place."""
+        await self._peers.refresh()
 
     def statistics(self) -> dict[str, int]:
         """What is held now."""
         return {
-            "peers": self._table.size(),
+            "peers": self._peers.table.size(),
             "values": len(self._values.store),
             "values_bytes": self._values.bytes(),
-            "network_estimate": self._size.nodes() or 0,
-            "refused_by_network": self._table.refused,
+            "network_estimate": self._peers.size.nodes() or 0,
+            "refused_by_network": self._peers.table.refused,
             "provider_keys": self._providers.size(),
             "own_values": len(self._own_values),
             "own_content": len(self._own_content),
         }
 
-    # --- asking ---
+    # --- telling ---
 
-    async def _look_up(self, kind: KadType, key: bytes) -> Found:
-        lookup = Lookup(
-            kind,
-            key,
-            [self._contact(peer) for peer in self._table.find_local_closest_peers(key, self._settings.k)],
-            own_id=self._host.peer_id,
-            k=self._settings.k,
-            alpha=self._settings.alpha,
-            radius=self._size.radius(self._settings.k),
-        )
-        settings = self._settings
-        return await drive(lookup, self._ask, query_seconds=settings.query_seconds, seconds=settings.lookup_seconds)
-
-    async def _tell_closest(self, key: bytes, message: KadMessage) -> int:
-        # FIND_NODE takes peer ids only; the two lookups by key name the closest nodes as well.
-        kind = KadType.GET_VALUE if message.type is KadType.PUT_VALUE else KadType.GET_PROVIDERS
-        found = await self._look_up(kind, key)
-        took = 0
-        slots = trio.CapacityLimiter(self._settings.alpha)
-
-        async def tell(contact: Contact) -> None:
-            nonlocal took
-            async with slots:
-                answer = await ask_in_time(self._ask, contact, message, self._settings.query_seconds)
-            took += answer is not None and answer.type is message.type and answer.key == message.key
-
-        async with trio.open_nursery() as nursery:
-            for contact in found.closest:
-                nursery.start_soon(tell, contact)
-        if took < min(ENOUGH, max(1, self._table.size())):
+    async def _tell(self, key: bytes, message: KadMessage) -> int:
+        took = await self._peers.tell_closest(key, message)
+        if took < min(ENOUGH, max(1, self._peers.table.size())):
             self._poorly.add(key)
         else:
             self._poorly.discard(key)
         return took
-
-    async def _ask(self, contact: Contact, message: KadMessage) -> KadMessage:
-        peer, seconds = ID.from_string(contact.peer_id), self._settings.query_seconds
-        try:
-            await self._reach(contact)
-            channel = await self._host.open_channel(
-                contact.peer_id, PROTOCOL, max_frame=limits.KAD_MESSAGE_MAX, deadline=seconds
-            )
-        except (RemoteError, WorldError):
-            self._table.remove_peer(peer)
-            raise
-        answer = await exchange(channel, message, deadline=seconds)  # a refused question is no reason to forget it
-        await self._admit(peer)
-        return answer
-
-    async def _reach(self, contact: Contact) -> None:
-        if self._host.is_connected(contact.peer_id):
-            return
-        for addr in dialable(contact.addrs, self._host.addrs())[:ADDRS_TRIED]:
-            try:
-                await self._host.connect(addr)
-            except (RemoteError, WorldError):
-                continue
-            return
-        raise UnreachableError("no address of a DHT peer answered")
-
-    def _contact(self, peer: ID) -> Contact:
-        info = self._table.get_peer_info(peer)
-        addrs = info.addrs if info is not None else []
-        texts = (str(addr) for addr in addrs)
-        return Contact(str(peer), tuple(t if "/p2p/" in t else f"{t}/p2p/{peer}" for t in texts))
 
     def _check_key(self, key: str) -> None:
         if not key.startswith(f"/{NAMESPACE}/") or len(key.encode()) > limits.KAD_KEY_MAX:
@@ -275,49 +193,6 @@ class Dht:
         except Exception:  # noqa: BLE001 - whatever a validator raises, its meaning is no
             return False
         return True
-
-    # --- keeping the table ---
-
-    async def meet(self, peer: str) -> None:
-        """Take a connected peer into the routing table once identify says that it serves kad."""
-        identity = ID.from_string(peer)
-        peerstore: Any = self._host.raw.get_peerstore()
-        with trio.move_on_after(IDENTIFY_SECONDS):
-            pause = 0.05
-            while self._host.is_connected(peer):
-                if PROTOCOL in _protocols(peerstore, identity):
-                    await self._admit(identity)
-                    return
-                await trio.sleep(pause)  # identify has no event to wait for
-                pause = min(2 * pause, 2.0)
-
-    async def _admit(self, peer: ID) -> None:
-        with trio.move_on_after(self._settings.query_seconds):  # a full bucket pings its oldest peer
-            if await self._table.add_peer(peer, skip_server_mode_check=True):
-                self._changed.set()
-                self._changed = trio.Event()
-
-    async def refresh(self) -> None:
-        """Fill the routing table: consider everybody connected, look ourselves up, and a random place."""
-        peerstore: Any = self._host.raw.get_peerstore()
-        for peer in self._host.peers():
-            if PROTOCOL in _protocols(peerstore, ID.from_string(peer)):
-                await self._admit(ID.from_string(peer))
-        if self._table.size():
-            await self._look_up(KadType.FIND_NODE, base58_decode(self._host.peer_id))
-            await self._look_around(self._host.rng.bytes(32))
-            await self._look_around(key_in_some_bucket(self._host.peer_id, self._host.rng))
-
-    async def _look_around(self, key: bytes) -> None:
-        found = await self._look_up(KadType.GET_PROVIDERS, key)  # FIND_NODE takes peer ids only
-        self._size.note(key, [base58_decode(contact.peer_id) for contact in found.closest[: self._settings.k]])
-
-    def _remote_of(self, peer: ID) -> str | None:
-        """A multiaddr of where a peer's connection really comes from."""
-        for end in remote_ends(self._host, str(peer)):
-            kind = "ip6" if ":" in end else "ip4"
-            return f"/{kind}/{end}/tcp/0"
-        return None
 
     async def republish(self) -> None:
         """Tell our valid values again and forget those that are not valid any more."""
@@ -336,7 +211,7 @@ class Dht:
         """Tell again what too few have heard, once there is anybody to tell."""
         values = {key.encode(): key for key in self._own_values}
         self._poorly &= values.keys() | self._own_content
-        for key in sorted(self._poorly) if self._table.size() else ():
+        for key in sorted(self._poorly) if self._peers.table.size() else ():
             if key in self._own_content:
                 await self.provide(key)
             elif self._valid(values[key], self._own_values[values[key]]):
@@ -417,10 +292,3 @@ async def _supervised(work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except Exception:  # supervised: a failed round is tried again in the next
         log.exception("a DHT round failed")
-
-
-def _protocols(peerstore: Any, peer: ID) -> list[str]:
-    try:
-        return [str(protocol) for protocol in peerstore.get_protocols(peer)]
-    except Exception:  # noqa: BLE001 - the peerstore raises for a peer that it has not heard of yet
-        return []

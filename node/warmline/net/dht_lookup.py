@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from warmline.net.streams import Channel
-from warmline_protocol import limits
 from warmline_protocol.errors import RemoteError, WorldError
 from warmline_protocol.kad import KadMessage, decode_kad, encode_kad
 from warmline_protocol.lookup import Contact, Found, Lookup
@@ -67,6 +66,3 @@ async def exchange(channel: Channel, message: KadMessage, *, deadline: float) ->
     finally:
         with trio.CancelScope(shield=True), trio.move_on_after(2):
             await channel.abort()
-
-
-FRAME_MAX = limits.KAD_MESSAGE_MAX
