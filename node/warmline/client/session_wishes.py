@@ -48,17 +48,6 @@ class Wishes(Asking):
 
             await self._do(begin, asked=True)
 
-    async def keep_no_more(self) -> None:
-        """What was kept of it is gone from the vault."""
-        keep = self._keep
-
-        def stop(machine: Pair, now: int) -> None:
-            self._keep, machine.journal = None, False
-            if keep is not None:
-                keep.forget()
-
-        await self._do(stop, asked=True)
-
     # -- what the two ask each other
 
     async def offer_thread(self) -> None:

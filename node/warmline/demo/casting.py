@@ -22,7 +22,6 @@ IN_PRIVATE = "small words that nobody else may read"
 PASSPHRASE = "correct horse battery"
 CREDENTIAL = "warmline-demo-peer"
 GROUPS_MIN = 24
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True, slots=True)
