@@ -130,6 +130,7 @@ async def test_a_report_goes_from_evidence_to_a_ruling_by_commands(tmp_path: Pat
             await hall.run(BYSTANDER, "supporter", "respond", report, str(answer))
         await hall.run(RESPONDENT, "supporter", "respond", report, str(answer))
         assert len((tmp_path / "answer.txt.salt").read_text().strip()) == 64
+        assert (tmp_path / "answer.txt.salt").stat().st_mode & 0o077 == 0  # with it the answer could be guessed
 
         await judged(hall, report, "suspended")
         standing = (await hall.run(BYSTANDER, "supporter", "standing", "--of", RESPONDENT.shown))["state"]

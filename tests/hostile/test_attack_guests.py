@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from weakref import ref
 
 import pytest
 import trio
+import trio.testing
 
 from support.conversations import PATIENCE, a_street, a_supporter
 from support.rooms import Person, a_house
 from support.sessions import START_MS
 from warmline.client.door_policy import KNOWN, Decision, DoorGate, DoorRules
 from warmline.client.duty import Duty
-from warmline.client.session import Client, Contact
+from warmline.client.rooms import host_room, join_room
+from warmline.client.session import Client, Contact, Persona, open_session
 from warmline.client.session_client import pack_address
 from warmline.env import SystemClock
 from warmline_protocol import limits
@@ -218,3 +222,34 @@ def test_a_member_and_the_node_cannot_call_delivered_what_nobody_read() -> None:
     house.settle()
     assert house.host.texts.count("can anybody hear me") == 1
     assert river.states(message)[-1] == "delivered"
+
+
+async def test_a_supporters_program_forgets_what_was_said_when_it_is_over(tmp_path: Path) -> None:
+    """Every conversation of a duty, texts and evidence, stayed in memory until the program ended."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street)
+            async with (
+                ada.at_the_door() as keeper,
+                host_room(keeper.client, key=ada.key, me=Persona("Ada", b"a" * 16)) as room,
+            ):
+                client, me = street.client("River"), Persona("River", b"r" * 16)
+                async with open_session(client, ada.contact, me=me) as session:
+                    talk = await keeper.accept(await keeper.knocks.receive())
+                    await session.wait_established()
+                    await talk.aclose()
+                await talk.wait_closed()
+                async with join_room(client, ada.contact, b"g" * 32, me=me) as guest:
+                    await room.admit(await keeper.knocks.receive(), keeper)
+                    await guest.wait_established()
+                for _ in range(20):  # for who waits for the end to notice it
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    if not keeper._let_in:
+                        break
+                assert keeper._let_in == {}
+                kept, gone = [ref(talk), ref(room)], keeper._rooms
+                await room.aclose()
+            del talk, room, session, guest
+            gc.collect()
+            assert [each() for each in kept] == [None, None]
+            assert len(gone) == 1  # and not by it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import trio
 
@@ -32,8 +33,9 @@ class SupporterDeeds(Deeds):
         self._find = find
         self._who = who
         self._nursery = nursery
-        self._wanted: dict[Session, tuple[str, str]] = {}
-        self._asked_by: dict[Session, bytes] = {}
+        # Not for longer than the conversations themselves.
+        self._wanted: WeakKeyDictionary[Session, tuple[str, str]] = WeakKeyDictionary()
+        self._asked_by: WeakKeyDictionary[Session, bytes] = WeakKeyDictionary()
 
     async def act(self, wish: Wish) -> bool:
         match wish.verb:

@@ -94,4 +94,6 @@ def response_hash(salt: bytes, words: bytes) -> bytes:
 
 
 def _keep(text: Path, salt: bytes) -> None:
-    text.with_name(text.name + ".salt").write_text(salt.hex() + "\n", "ascii")
+    from warmline.client.identity import write_private
+
+    write_private(text.with_name(text.name + ".salt"), f"{salt.hex()}\n".encode())

@@ -27,10 +27,11 @@ acknowledged is offered again there. A member out of step says Hello again by it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import trio
 
@@ -98,7 +99,7 @@ class HostedRoom(RoomConversation):
             if refused.code == "rules":
                 await keeper.stale(knock)
             raise refused
-        keeper.settled(knock, room=self._let_in_again)
+        keeper.settled(knock, room=_while_it_lives(self))
 
     async def _let_in_again(self, hello: Hello) -> bool:
         """Somebody who is in said Hello again by itself: its Welcome got lost, or it is out of step."""
@@ -229,6 +230,17 @@ class HostedRoom(RoomConversation):
             except UnreachableError:
                 await trio.sleep(silence / 4)
                 self._wanted.set()
+
+
+def _while_it_lives(room: HostedRoom) -> Callable[[Hello], Awaitable[bool]]:
+    """For a door, which remembers who was let in where for longer than the room and what was said in it should last."""
+    there = ref(room)
+
+    async def again(hello: Hello) -> bool:
+        living = there()
+        return living is not None and await living._let_in_again(hello)
+
+    return again
 
 
 @asynccontextmanager

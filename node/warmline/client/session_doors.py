@@ -255,6 +255,8 @@ class DoorKeeper:
         if session.goodbye == "blocked":
             self.gate.block(attempt, session.thread)
         self.gate.ended()
+        if self._let_in.get(attempt) is session:
+            del self._let_in[attempt]  # with it goes all that was said
 
     async def _run_session(self, *, task_status: TaskStatus[Session] = trio.TASK_STATUS_IGNORED) -> None:
         """The lanes and timers of one session, for as long as it lasts."""
