@@ -1,18 +1,19 @@
-"""CPU per gossip delivery: warmline beside py-libp2p as shipped, same graph, same messages, same machine, same run.
+"""CPU per gossip delivery: warmline beside py- and js-libp2p as shipped; same graph, messages, machine and run.
 
-    python tests/bench/gossip_cpu.py [--seed 1] [--nodes 10] [--messages 80] [--rate 10] [--size 200]
+    python tests/bench/gossip_cpu.py [--seed 1] [--nodes 10] [--messages 80] [--rate 10 50 200] [--size 200]
 
 Each variant is one process with all its nodes in it, over loopback TCP, Noise and Yamux. The figure is the process's
 CPU time from the first publish until the last delivery (or five seconds after the last publish), divided by the
 copies that subscribers got; publishers' own are not counted. Prints one JSON object. ``stock`` offers GossipSub 1.2
 as the library's examples do, ``stock11`` only 1.1 as we do; both get our heartbeat and no spam filter, without which
-they would drop messages and look cheaper.
+they would drop messages and look cheaper. ``js`` is js-libp2p, where the packages of ``tests/interop`` are installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import trio
 
 TOPIC = "bench/announce/1"
+INTEROP = Path(__file__).resolve().parents[1] / "interop"
 DEGREE, DEGREE_LOW, DEGREE_HIGH = 4, 3, 6
 SETTLE = 4.0
 """Seconds for meshes to form; not measured."""
@@ -178,8 +181,6 @@ async def measure(options: argparse.Namespace) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         # Stock hosts take seconds to close and some never do; the measurement is over.
-        import os
-
         os._exit(0)
 
 
@@ -188,10 +189,31 @@ def summary(meter: Meter, cpu: float, expected: int) -> dict[str, float]:
     return {
         "deliveries": len(meter.late),
         "expected": expected,
+        "delivered_percent": round(100 * len(meter.late) / expected, 2),
         "cpu_ms_per_delivery": round(1000 * cpu / max(1, len(meter.late)), 3),
         "p50_ms": round(1000 * late[len(late) // 2], 1),
         "p99_ms": round(1000 * late[int(len(late) * 0.99)], 1),
     }
+
+
+def run_js(options: argparse.Namespace) -> dict[str, float] | None:
+    """js-libp2p in one process of Node.js, the same graph and publishers; None where its packages are not installed."""
+    if not (INTEROP / "node_modules").is_dir():
+        return None
+    rng = random.Random(options.seed)
+    edges = [
+        (number, other) for number in range(1, options.nodes) for other in rng.sample(range(number), min(LINKS, number))
+    ]
+    publishers = []
+    for _ in range(options.messages):
+        rng.randbytes(options.size - 4)
+        publishers.append(rng.randrange(options.nodes))
+    told = {"nodes": options.nodes, "edges": edges, "publishers": publishers, "rate": options.rate}
+    told |= {"size": options.size, "settle": SETTLE, "degree": (DEGREE_LOW, DEGREE, DEGREE_HIGH)}
+    command = ["node", "--experimental-websocket", "--import", "./polyfill.mjs", "gossip_bench.mjs", json.dumps(told)]
+    done = subprocess.run(command, cwd=INTEROP, stdout=subprocess.PIPE, timeout=300, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def run(variant: str, options: argparse.Namespace) -> dict[str, float]:
@@ -203,25 +225,34 @@ def run(variant: str, options: argparse.Namespace) -> dict[str, float]:
     return result
 
 
+def run_all(rate: float, options: argparse.Namespace) -> dict[str, object]:
+    """All variants at one rate, one after another, each for ten seconds at least where no count was given."""
+    count = options.messages or max(80, int(10 * rate))
+    setting = argparse.Namespace(**{**vars(options), "rate": rate, "messages": count})
+    results = {variant: run(variant, setting) for variant in VARIANTS}
+    if found := run_js(setting):
+        results["js"] = found
+    mine = results["warmline"]["cpu_ms_per_delivery"]
+    ratios = {name: round(found["cpu_ms_per_delivery"] / mine, 2) for name, found in results.items()}
+    return {"rate": rate, "messages": count, "variants": results, "times_cheaper_than": ratios}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=10)
-    parser.add_argument("--messages", type=int, default=80)
-    parser.add_argument("--rate", type=float, default=10.0, help="messages per second, all nodes together")
+    parser.add_argument("--messages", type=int, default=0, help="by default what ten seconds hold, at least 80")
+    parser.add_argument("--rate", type=float, nargs="+", default=[10.0], help="messages a second of all nodes together")
     parser.add_argument("--size", type=int, default=200)
     parser.add_argument("--variant", choices=sorted(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
+        options.rate = options.rate[0]
         trio.run(measure, options)
         return
-    results = {variant: run(variant, options) for variant in VARIANTS}
-    mine = results["warmline"]["cpu_ms_per_delivery"]
-    ratios = {name: round(results[name]["cpu_ms_per_delivery"] / mine, 2) for name in ("stock", "stock11")}
-    setting = {name: value for name, value in vars(options).items() if name != "variant"}
-    sys.stdout.write(
-        json.dumps({"setting": setting, "variants": results, "times_cheaper_than": ratios}, indent=1) + "\n"
-    )
+    setting = {name: getattr(options, name) for name in ("seed", "nodes", "size")}
+    runs = [run_all(rate, options) for rate in options.rate]
+    sys.stdout.write(json.dumps({"setting": setting, "load": os.getloadavg(), "runs": runs}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
