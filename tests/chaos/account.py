@@ -11,7 +11,8 @@ Rules, for whoever reads the code to check us:
 * what supporters said is shown as signed
 * a person whose program was killed is told again what it had not yet noted as told, and nothing else; what was being
   said at that moment was either taken, and then all of this holds, or it was not and may be shown once at most
-* a person gives up a session only when told that the other side has no queue or the host is away, or when nobody came
+* a person gives up a session only when told that the other side has no queue or the host is away, when nobody came, or
+  when the other side of a pair had ended and no node took its goodbye
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class Account:
     unsure: set[str] = field(default_factory=set)
     """What was being said when the program was killed, and was not taken as far as anybody knows."""
     gave_up: Counter[str] = field(default_factory=Counter)
+    left_alone: list[tuple[str, int, str]] = field(default_factory=list)
+    """(talk, session number, who): to whom nothing happened for minutes."""
+    ended: set[tuple[str, int, str]] = field(default_factory=set)
+    """Who was told the end of which session."""
     again: int = 0
     """Texts that were told again after a death."""
     nameless: int = 0
@@ -92,9 +97,10 @@ class Account:
         elif what == "gave up":
             self.gave_up[line["why"]] += 1
             if line["why"] == "nothing happens":
-                self.wrong(f"{line['talk']} {line['number']}: {line['who']} gave up: {line['why']}", "")
+                self.left_alone.append((line["talk"], line["number"], line["who"]))
         elif what == "event" and line["told"]["event"] == "closed":
             self.closed[line["told"]["why"]] += 1
+            self.ended.add((line["talk"], line["number"], line["who"]))
 
     def _sent(self, line: Line) -> None:
         key = line["key"]
@@ -143,6 +149,13 @@ class Account:
         for message in self.messages.values():
             self._judge_one(message)
         self._judge_order()
+        self._judge_left_alone()
+
+    def _judge_left_alone(self) -> None:
+        other = {"seeker": "supporter", "supporter": "seeker"}
+        for talk, number, who in self.left_alone:
+            if (talk, number, other.get(who, "")) not in self.ended:
+                self.wrong(f"{talk} {number}: {who} gave up: nothing happens", "")
 
     def _judge_one(self, message: Message) -> None:
         if not message.last:

@@ -192,7 +192,8 @@ class Supporter:
                 await part.speak()
                 self.person.tell(part.leg, number, done=True)
                 if part.sitting.leaver != "supporter":
-                    await self.person.until(part.at_end)
+                    # A goodbye that no node took while its sender was there never comes.
+                    await self.person.until(lambda: part.at_end() or self.person.over(part.leg.talk))
 
     async def _accept(self, knock: Knocking) -> Any:
         for _ in range(8):

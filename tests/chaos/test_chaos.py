@@ -67,6 +67,17 @@ def test_a_sound_account() -> None:
     assert found(lines(0, 1, 2, shown=(), fate="expired")) == []
 
 
+def gave_up(who: str) -> dict[str, Any]:
+    return {"what": "gave up", "talk": "p0", "number": 3, "who": who, "why": "nothing happens"}
+
+
+def test_who_is_left_alone_gives_up_only_when_the_other_side_had_ended() -> None:
+    end = {"what": "event", "talk": "p0", "number": 3, "who": "supporter", "told": {"event": "closed", "why": "left"}}
+    assert found([end, gave_up("seeker")]) == []
+    assert found([gave_up("seeker"), end | {"number": 2}]) == ["p0 3: seeker gave up: nothing happens"]
+    assert found([gave_up("m1"), end]) == ["p0 3: m1 gave up: nothing happens"]
+
+
 @pytest.mark.parametrize(
     ("told", "complaint"),
     [
