@@ -9,7 +9,8 @@ from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, UsageError
 from warmline_protocol.session import events as said
 from warmline_protocol.session.hello import rules_digest
-from warmline_protocol.session.messages import Text
+from warmline_protocol.session.messages import Conduct, Text
+from warmline_protocol.session.room_manners import Manners, plausible
 from warmline_protocol.session.room_words import Consent, Plea, seal_whisper
 
 NAMES = ["River", "Moss", "Fern", "Wren"]
@@ -301,3 +302,35 @@ def test_only_the_host_says_how_one_speaks_here(house: House) -> None:
     house.settle()
     assert other.machine.statistics.refused == 2 and other.machine.succession == b""
     assert other.machine.manners.slow_ms == 0
+
+
+def test_a_time_ahead_makes_no_room_for_many_before_it() -> None:
+    """One text dated five minutes ahead, and any number dated now was far enough from it."""
+    manners, now = Manners(), 1_000_000_000
+    manners.conduct = Conduct(mute_first=False, slow_ms=60_000)
+
+    def shown(*times: int) -> int:
+        count = 0
+        for sent in times:
+            if not manners.refuses(b"m", b"h", plausible(sent, now)):
+                manners.spoke(b"m", plausible(sent, now))
+                count += 1
+        return count
+
+    assert shown(now + 300_000) == 1
+    assert shown(*[now] * 20) == 1
+    assert shown(*(now - number * 60_000 for number in range(1, 50))) == 2
+    restored = Manners.from_fields(manners.to_fields())
+    assert restored.refuses(b"m", b"h", now - 10**7) == "slow mode"
+    manners.become(b"m", b"n")
+    assert manners.refuses(b"n", b"h", now - 10**7) == "slow mode"
+    now += 60_000
+    assert not manners.refuses(b"n", b"h", plausible(now + 300_000, now))
+
+
+def test_what_was_offered_again_is_heard_behind_later_texts() -> None:
+    manners = Manners()
+    manners.conduct = Conduct(mute_first=False, slow_ms=60_000)
+    for sent in (180_000, 60_000, 120_000):
+        assert manners.refuses(b"m", b"h", sent) == ""
+        manners.spoke(b"m", sent)

@@ -13,6 +13,7 @@ from warmline_protocol.session.messages import Conduct
 from warmline_protocol.wire import pack, unpack
 
 MUTED, SLOW = "muted", "slow mode"
+_LATE_MOST = 3
 
 
 class Manners:
@@ -21,6 +22,8 @@ class Manners:
     def __init__(self) -> None:
         self.conduct: Conduct | None = None
         self._last_ms: dict[bytes, int] = {}
+        self._late_ms: dict[bytes, list[int]] = {}
+        """Times of texts that came behind a later one: what was offered again does that, and who cheats."""
 
     @property
     def helpers(self) -> tuple[bytes, ...]:
@@ -45,11 +48,20 @@ class Manners:
         if member == host or member in self.helpers:
             return ""
         last = self._last_ms.get(member)
-        return SLOW if last is not None and abs(sent_ms - last) < self.slow_ms else ""
+        if last is None or not self.slow_ms:
+            return ""
+        late = self._late_ms.get(member, [])
+        near = any(abs(sent_ms - each) < self.slow_ms for each in (last, *late))
+        # A time far ahead would leave room for any number before it.
+        return SLOW if near or (sent_ms < last and len(late) >= _LATE_MOST) else ""
 
     def spoke(self, member: bytes, sent_ms: int) -> None:
         """A text of theirs was shown."""
-        self._last_ms[member] = max(sent_ms, self._last_ms.get(member, 0))
+        if sent_ms >= self._last_ms.get(member, 0):
+            self._last_ms[member] = sent_ms
+            self._late_ms.pop(member, None)
+        else:
+            self._late_ms[member] = [*self._late_ms.get(member, []), sent_ms][-_LATE_MOST:]
 
     def wait_ms(self, member: bytes, host: bytes, now_ms: int) -> int:
         """How long slow mode lets this member wait."""
@@ -63,17 +75,21 @@ class Manners:
         last = self._last_ms.pop(before, None)
         if last is not None:
             self._last_ms[after] = last
+        late = self._late_ms.pop(before, None)
+        if late is not None:
+            self._late_ms[after] = late
 
     def to_fields(self) -> list[Any]:
         conduct = [] if self.conduct is None else [pack(self.conduct)]
-        return [conduct, [[member, last] for member, last in self._last_ms.items()]]
+        late = [[member, list(times)] for member, times in self._late_ms.items()]
+        return [conduct, [[member, last] for member, last in self._last_ms.items()], late]
 
     @classmethod
     def from_fields(cls, fields: list[Any]) -> Manners:
         manners = cls()
-        conduct, last = fields
+        conduct, last, late = fields
         manners.conduct = unpack(Conduct, conduct[0]) if conduct else None
-        manners._last_ms = dict(last)
+        manners._last_ms, manners._late_ms = dict(last), dict(late)
         return manners
 
 
