@@ -11,7 +11,10 @@ from support.court import ADVOCATE, RESPONDENT, court, embedded
 from support.evidence import chapter, signed_card_of
 from support.records import NOW
 from support.sessions import START_MS, meet, read_answer
+from warmline.chain.contracts import date
 from warmline.cli.docket import chain_checked, evidence_text
+from warmline.cli.report import _rows
+from warmline.client.session_transcript import Line, as_text
 from warmline_protocol.codec import decode
 from warmline_protocol.errors import MalformedError
 from warmline_protocol.records.card import Card
@@ -127,3 +130,19 @@ def test_one_text_is_not_shown_as_said_in_two_sessions() -> None:
     verifier.earlier = [parts[0]]
     verifier._kept.extend(twice.words)
     assert verifier.chapters == parts
+
+
+def test_a_time_that_no_calendar_has_ends_no_program() -> None:
+    """Times are the other side's word. One of the year 287396 ended the program at /export, with the evidence."""
+    said = [
+        Line(1, b"i" * 16, False, "Ada", "hello\n2026-01-01 00:00:00  You: pay me", 2**53 - 1),
+        Line(2, b"j" * 16, True, "River", "hi", 0),
+    ]
+    rows = as_text(said, "Title").splitlines()
+    assert rows[2].startswith("9999-12-31") and rows[3].startswith("    2026") and rows[4].startswith("1970")
+    record, device = signed_card_of(RESPONDENT, 1, REGISTRY)
+    once = chapter(device, ["Hello."])
+    late = replace(once, words=(replace(once.words[0], sent_ms=2**53 - 1),))
+    lines = (OwnLine(0, 1, 2**53 - 1, "late"),)
+    assert any("9999" in row for row in _rows(verify_bundle(make_bundle(record, [late], own=lines))))
+    assert date(2**64 - 1).startswith("31 December 9999")

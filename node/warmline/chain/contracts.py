@@ -5,7 +5,6 @@ A `Call` is data; `transactions` prices, signs and sends it. Views go through `C
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from warmline.chain.provider import Rpc, web3_over
 from warmline.chain.spans import logs_between
 from warmline_protocol.errors import UsageError
 from warmline_protocol.records.standing_events import CredentialIssued, Event
+from warmline_protocol.records.text import shown_time
 
 if TYPE_CHECKING:
     from web3.contract import AsyncContract
@@ -125,7 +125,7 @@ def coins(wei: int) -> str:
 
 
 def date(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%d %B %Y %H:%M UTC")
+    return shown_time(seconds * 1000).strftime("%d %B %Y %H:%M UTC")
 
 
 class Contracts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,4 +133,6 @@ def _own(line: Any) -> str:
 
 
 def _date(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    from warmline_protocol.records.text import shown_time
+
+    return shown_time(ms).strftime("%Y-%m-%d %H:%M UTC")

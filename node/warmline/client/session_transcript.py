@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import StoreError
+from warmline_protocol.records.text import shown_time
 from warmline_protocol.session.events import Event, MessageState, TextReceived
 
 LINES_MAX = 5000
@@ -97,9 +97,9 @@ def as_text(lines: Sequence[Line], title: str) -> str:
     """For people: one paragraph a line, times in UTC."""
     rows = [title, ""]
     for line in lines:
-        when = datetime.fromtimestamp(line.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        when, text = shown_time(line.at_ms).strftime("%Y-%m-%d %H:%M:%S"), line.text.replace("\n", "\n    ")
         fate = f"   [{line.fate}]" if line.mine and line.fate != "delivered" else ""
-        rows.append(f"{when}  {'You' if line.mine else line.name}: {line.text}{fate}")
+        rows.append(f"{when}  {'You' if line.mine else line.name}: {text}{fate}")
     return "\n".join(rows) + "\n"
 
 

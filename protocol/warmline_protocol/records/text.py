@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import UTC, datetime
 
 from warmline_protocol.errors import UsageError
 
@@ -16,6 +17,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
 _TOPIC = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 _SLUG = _TOPIC
+_CALENDAR_END_MS = 253_402_300_799_000
 # Zero-width joiner and non-joiner stay allowed: emoji, Persian and Indic scripts need them.
 _BAD_FORMAT = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
@@ -37,6 +39,11 @@ def check_text(field: str, text: str, *, lines: bool = False) -> None:
 def printable(text: str) -> str:
     """What a stranger's node said, fit for a terminal: refusals and hints are shown to people as they came."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def shown_time(ms: int) -> datetime:
+    """A moment in UTC as somebody else says it: what is beyond the calendar is shown as its end."""
+    return datetime.fromtimestamp(min(max(ms, 0), _CALENDAR_END_MS) / 1000, UTC)
 
 
 def check_language(tag: str) -> None:
