@@ -67,6 +67,7 @@ class Weekly(Protocol):
 
 
 W = TypeVar("W", bound=Weekly)
+_CALENDAR_END_MS = 221_845_392_000_000
 
 
 def meetings(slots: Sequence[Slot], zone: str, window: Window) -> tuple[Meeting, ...]:
@@ -75,8 +76,11 @@ def meetings(slots: Sequence[Slot], zone: str, window: Window) -> tuple[Meeting,
 
 
 def occurrences(slots: Sequence[W], zone: str, window: Window) -> list[tuple[Meeting, W]]:
-    """When each of ``slots`` happens within ``window``, day by day."""
+    """When each of ``slots`` happens within ``window``, day by day. UsageError for a window that no calendar has: a
+    listing may say that it opens in the year 287396."""
     where = load_zone(zone)
+    if not 0 <= window.start <= window.end < _CALENDAR_END_MS:
+        raise UsageError("a time that no calendar has", hint="Name one before the year 9000.")
     # One day on each side covers any zone and the longest slot.
     day = local_time(window.start, where).date() - timedelta(days=1)
     last = local_time(window.end, where).date() + timedelta(days=1)
