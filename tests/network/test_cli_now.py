@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.commands import PASSPHRASE, Network, Program, a_network, run
+from support.commands import PASSPHRASE, PATIENCE, Network, Program, a_network, run
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +204,26 @@ def test_everybody_declines_and_nobody_waits_out_the_minute(network: Network, de
     ada.do(do="door")
     assert ada.wait("door")["full"] == "rest"
     assert ada.hang_up() == 0
+
+
+def test_a_knock_waits_for_who_is_due_next(network: Network, tmp_path: Path) -> None:
+    mine = card(network, "Cleo", "--topic", "shift-work")["card"]
+    start = (time.gmtime().tm_hour + 2) % 24
+    file = a_desk(tmp_path, {"Cleo": mine}, f"daily {start:02}:00-{start + 1:02}:00")
+    published = ("desk", "publish", str(file), "--json", "--data", str(network.folder / "Cleo"), *network.entry)
+    (row,) = json.loads(run(*published, passphrase=PASSPHRASE).stdout)
+    mine = card(network, "Cleo", "--topic", "shift-work", "--desk", row["record"])["card"]
+    seeker = seek(network, "--topic", "shift-work")
+    nobody = seeker.wait("nobody", 2 * PATIENCE)  # said after a minute in which Cleo could have answered
+    assert nobody["options"]["callback"] == {"card": mine, "name": "Cleo"}
+    seeker.do(do="callback")
+    assert seeker.wait("called_back")["card"] == mine
+    seeker.wait("hello_held")
+    cleo = network.duty(network.folder / "Cleo", "--read")
+    knock = cleo.wait("knock")
+    assert (knock["name"], knock["line"]) == ("River", "a hard night")
+    cleo.do(do="accept", to=knock["knock"])
+    seeker.wait("joined")
+    seeker.do(do="leave")
+    assert seeker.process.wait(60) == 0
+    assert cleo.hang_up() == 0

@@ -164,7 +164,7 @@ def join(
     Nothing is kept on this machine: when you leave, what was said is gone.
     """
     from warmline.cli.joining import Joining, join_group, settings_of
-    from warmline.cli.talk import closing, first_screen, persona
+    from warmline.cli.welcome import closing, first_screen, persona
 
     if not as_json:
         first_screen(adult)

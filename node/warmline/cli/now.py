@@ -7,6 +7,7 @@ stops pretending: go on, a room that meets now, a knock at the door of whoever i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,12 +15,13 @@ import trio
 from warmline.cli import words
 from warmline.cli.closing import closing_screen
 from warmline.cli.entries import local_zone
-from warmline.cli.keeping import ask_before
+from warmline.cli.keeping import GIVE_BACK, ask_before
 from warmline.cli.rota_chart import distance, moment
 from warmline.cli.seeker import Met, SeekerDeeds
 from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace, Wish
 from warmline.cli.terminal import open_terminal
 from warmline.client.awake import Awake, who_is_awake
+from warmline.client.feedback import seeker_side
 from warmline.client.matching import Collection, Match, Supporter, Wanted
 from warmline.client.reaching import Asking, Progress, SaidYes, Vanished, contact_of, reaching
 from warmline.client.ringing import Asked
@@ -34,8 +36,7 @@ from warmline_protocol.records.text import check_text
 if TYPE_CHECKING:
     from warmline.cli.keeping import Cupboard
     from warmline.cli.talk import Call
-    from warmline.client.feedback import seeker_side
-from warmline.client.line import Line
+    from warmline.client.line import Line
 
 HELPLINE = (
     "If you are in danger or may hurt yourself, please call your local emergency number now: 112 in Europe and on most "
@@ -140,23 +141,24 @@ def _as_data(options: Options) -> dict[str, Any]:
 
 async def now_from_call(entries: tuple[str, ...], call: Call, age: str, cupboard: Cupboard) -> None:
     """`warmline talk --now`, from the command line to the goodbye, and on into a room where that was chosen."""
-    from warmline.cli import talk
     from warmline.cli.joining import join_group
+    from warmline.cli.talk import line_for
+    from warmline.cli.welcome import opening_line, persona
 
     try:
         band = age_band(age)
         if call.keep:
             await cupboard.open(ask_before)
-        me = talk.persona(call.name, call.as_json)
+        me = persona(call.name, call.as_json)
         opening = call.opening
         if not opening and not call.as_json:
-            opening = talk.opening_line("whoever says yes")
+            opening = opening_line("whoever says yes")
         check_text("the first line", opening)
-        line = await talk._pick_up(entries, call)
+        line = await line_for(entries, call)
         wanting = Wanting(call.wanted, band, me, opening, call.keep, call.as_json, call.with_closing)
         room = await talk_now(line, wanting, cupboard)
     finally:
-        with trio.CancelScope(shield=True):
+        with trio.move_on_after(GIVE_BACK, shield=True):
             await cupboard.close()
     if room:
         await join_group(entries, room, me, opening, call.as_json)
@@ -198,7 +200,7 @@ class _Now:
 
     async def run(self, board: Switchboard, nursery: trio.Nursery) -> None:
         wanting, now = self._wanting, self._line.client.clock.utc_ms()
-        awake = who_is_awake(self._collection, wanting.wanted, now)
+        awake = await self._awake(now)
         self._tell_awake(awake, now)
         waiting = Waiting(self._face)
         board.also(waiting.act)
@@ -220,8 +222,13 @@ class _Now:
                 if chosen.verb == "callback" and options.due is not None:
                     await self._call_back(board, nursery, options.due)
                     return
-                awake = who_is_awake(self._collection, wanting.wanted, now)
+                awake = await self._awake(now)
                 reach.search.again(awake.tiers)
+
+    async def _awake(self, now_ms: int) -> Awake:
+        # Off the event loop: a crowd of full rotas, which anybody may publish, takes seconds to go through.
+        look = partial(who_is_awake, self._collection, self._wanting.wanted, now_ms)
+        return await self._line.client.run_blocking(look)
 
     async def _converse(self, board: Switchboard, nursery: trio.Nursery, who: Supporter, session: Session) -> None:
         self.session = session
@@ -303,7 +310,7 @@ class _Now:
                 )
 
     def _introduce(self, who: Supporter) -> None:
-        from warmline.cli.talk import introduce
+        from warmline.cli.welcome import introduce
 
         introduce(self._face, who, self._wanting.me)
 

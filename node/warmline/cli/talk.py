@@ -18,10 +18,9 @@ from warmline.cli.keeping import (
     passphrase_of,
     which_kept,
 )
+from warmline.cli.welcome import choose, closing, first_screen, introduce, opening_line, persona
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import trio
 
     from warmline.cli.switchboard import Face, Place, Switchboard
@@ -148,53 +147,44 @@ class Call:
     second_queue_after: float | None
 
 
-def closing() -> None:
-    """The last words of a conversation."""
-    from warmline.cli import words
+async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> None:
+    import trio
 
-    click.secho(click.wrap_text(words.CLOSING, _width()), dim=True)
-
-
-def _width() -> int:
-    from shutil import get_terminal_size
-
-    return max(20, min(78, get_terminal_size((80, 24)).columns - 2))
-
-
-def opening_line(name: str) -> str:
-    """What they read before they answer."""
-    asked = f"A first line for {name} to read? (Enter: none)"
-    text: str = click.prompt(asked, default="", show_default=False)
-    return text
-
-
-def first_screen(adult: bool) -> None:
-    """What everybody reads before the first word; ends the program kindly for people under 18."""
-    from warmline.cli import words
-
-    for paragraph in words.FIRST_SCREEN:
-        click.echo(click.wrap_text(paragraph, _width()) + "\n")
-    if not adult and not click.confirm("Are you 18 or older?"):
-        click.echo(click.wrap_text(words.TOO_YOUNG, _width()))
-        raise click.exceptions.Exit(0)
-
-
-def persona(name: str, as_json: bool) -> Persona:
-    """A fresh name and avatar for this one conversation."""
-    from warmline.cli import words
-    from warmline.client.session import Persona
-    from warmline.env import SystemRng
     from warmline_protocol.records.text import check_text
 
-    rng = SystemRng()
-    made_up = words.made_up_name(rng.bytes(2))
-    if not name:
-        name = made_up if as_json else click.prompt("A name for this conversation", default=made_up)
-    check_text("the name", name)
-    return Persona(name, rng.bytes(16))
+    try:
+        word, wanted_card, me = await _found_again(call, cupboard)
+        if call.keep:
+            await cupboard.open(ask_before)
+        me = me or persona(call.name, call.as_json)
+        line = await line_for(entries, call)
+        chosen = await choose(line, call.wanted, wanted_card, call.as_json)
+        opening = call.opening
+        if not opening and not call.as_json:
+            opening = opening_line(chosen.card.name)
+        check_text("the first line", opening)
+        await _say_hello(line, chosen, me, opening, word, call, cupboard)
+    finally:
+        with trio.move_on_after(GIVE_BACK, shield=True):
+            await cupboard.close()
 
 
-async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> None:
+async def _found_again(call: Call, cupboard: Cupboard) -> tuple[bytes, str, Persona | None]:
+    """A thread's word, the card that it is with and who you are there; without a thread no word and ``--with``."""
+    from warmline_protocol.errors import UsageError
+    from warmline_protocol.session.known import heard
+
+    if call.thread:
+        thread = await kept_thread(cupboard, call.thread)
+        return thread.word, thread.card.hex(), thread.me
+    if call.word and not call.card:
+        raise UsageError("say whose word it is", hint="Add --with NAME.")
+    return heard(call.word) if call.word else b"", call.card, None
+
+
+async def _say_hello(
+    line: Line, chosen: Supporter, me: Persona, opening: str, word: bytes, call: Call, cupboard: Cupboard
+) -> None:
     import trio
 
     from warmline.cli.closing import closing_screen
@@ -203,55 +193,23 @@ async def _talk(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> Non
     from warmline.cli.terminal import open_terminal
     from warmline.client.feedback import seeker_side
     from warmline.client.session import Contact, open_session
-    from warmline_protocol.errors import UsageError
-    from warmline_protocol.records.text import check_text
-    from warmline_protocol.session.known import heard
 
-    as_json = call.as_json
-    word, wanted_card, me = b"", call.card, None
-    try:
-        if call.thread:
-            thread = await kept_thread(cupboard, call.thread)
-            word, wanted_card, me = thread.word, thread.card.hex(), thread.me
-        elif call.word:
-            if not call.card:
-                raise UsageError("say whose word it is", hint="Add --with NAME.")
-            word = heard(call.word)
-        if call.keep:
-            await cupboard.open(ask_before)
-        me = me or persona(call.name, as_json)
-        line = await _pick_up(entries, call)
-        chosen = await choose(line, call.wanted, wanted_card, as_json)
-        opening = call.opening
-        if not opening and not as_json:
-            opening = opening_line(chosen.card.name)
-        check_text("the first line", opening)
-        contact = Contact.of(chosen.card, chosen.record.key, chosen.record.data)
-        async with open_terminal() as terminal:
-            face = _face(terminal, as_json)
-            introduce(face, chosen, me)
-            async with (
-                open_session(
-                    line.client,
-                    contact,
-                    me=me,
-                    line=opening,
-                    thread=word,
-                    vault=cupboard.vault if call.keep else None,
-                    feedback=seeker_side(chosen),
-                ) as session,
-                trio.open_nursery() as nursery,
-            ):
-                board = Switchboard(face, nursery)
-                met = Met(chosen.record.id, chosen.card.name, me)
-                deeds = SeekerDeeds(board, cupboard, line.client, nursery, met)
-                board.also(deeds.act, deeds.notice)
-                await serve_one(board, session, chosen.card.name, nursery)
-            if not board.quit and (call.with_closing or not as_json):
-                await closing_screen(board, session, deeds)
-    finally:
-        with trio.move_on_after(GIVE_BACK, shield=True):
-            await cupboard.close()
+    contact = Contact.of(chosen.card, chosen.record.key, chosen.record.data)
+    vault = cupboard.vault if call.keep else None
+    async with open_terminal() as terminal:
+        face = _face(terminal, call.as_json)
+        introduce(face, chosen, me)
+        opened = open_session(
+            line.client, contact, me=me, line=opening, thread=word, vault=vault, feedback=seeker_side(chosen)
+        )
+        async with opened as session, trio.open_nursery() as nursery:
+            board = Switchboard(face, nursery)
+            met = Met(chosen.record.id, chosen.card.name, me)
+            deeds = SeekerDeeds(board, cupboard, line.client, nursery, met)
+            board.also(deeds.act, deeds.notice)
+            await serve_one(board, session, chosen.card.name, nursery)
+        if not board.quit and (call.with_closing or not call.as_json):
+            await closing_screen(board, session, deeds)
 
 
 async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> None:
@@ -268,7 +226,7 @@ async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> N
     try:
         kept, name = await which_kept(cupboard, call.card)
         assert cupboard.vault is not None
-        line = await _pick_up(entries, call)
+        line = await line_for(entries, call)
         async with open_terminal() as terminal:
             face = _face(terminal, call.as_json)
             async with resume_session(line.client, cupboard.vault, kept) as session, trio.open_nursery() as nursery:
@@ -295,7 +253,8 @@ async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> N
             await cupboard.close()
 
 
-async def _pick_up(entries: tuple[str, ...], call: Call) -> Line:
+async def line_for(entries: tuple[str, ...], call: Call) -> Line:
+    """What a seeker talks over, at the pace that the command line asks for."""
     from warmline.client.line import pick_up
     from warmline.client.session import SessionSettings
     from warmline.env import SystemClock, SystemRng, run_in_thread
@@ -338,59 +297,3 @@ async def _end_with(place: Place, scope: trio.CancelScope) -> None:
     """A conversation that the other side ended must not wait for somebody to press a key."""
     await place.ended.wait()
     scope.cancel()
-
-
-async def choose(line: Line, wanted: Any, card: str, as_json: bool) -> Supporter:
-    """Whom to talk to: named, or picked from those who fit, who are shown in no order of worth."""
-    from warmline_protocol.errors import UsageError
-
-    collection, _ = await line.finder.collect(wanted)
-    found = collection.supporters(wanted, line.client.clock.utc_ms(), closed=bool(card))
-    if card:
-        found = [one for one in found if card in (one.card.name, one.record.id.hex()) or _begins(one, card)]
-    if not found:
-        raise UsageError(
-            "nobody who fits has a card out right now",
-            hint="Try fewer filters, or `warmline groups find` for a group that meets soon.",
-        )
-    line.client.rng.shuffle(found)
-    if as_json or len(found) == 1:
-        return found[0]
-    return _ask_which(found)
-
-
-def _begins(supporter: Supporter, card: str) -> bool:
-    return len(card) >= 6 and supporter.record.id.hex().startswith(card)
-
-
-def _ask_which(found: Sequence[Supporter]) -> Supporter:
-    from warmline.cli import words
-
-    for number, one in enumerate(found, 1):
-        mark = words.mark_of(one.card.avatar)
-        click.echo(f"{number:>3}  {mark} {one.card.name}  ({', '.join(one.card.languages)}; {one.vouching.words})")
-        click.echo(f"       {', '.join(one.card.topics)}")
-        if one.card.about:
-            click.echo(click.wrap_text(one.card.about, _width(), initial_indent="       ", subsequent_indent="       "))
-    number = click.prompt("Whom would you like to talk to?", type=click.IntRange(1, len(found)))
-    return found[number - 1]
-
-
-def introduce(face: Face, chosen: Supporter, me: Persona) -> None:
-    """What a person should know before their first word reaches anybody."""
-    from warmline.cli import words
-
-    card = chosen.card
-    data = {
-        "event": "calling",
-        "supporter": card.name,
-        "card": chosen.record.id.hex(),
-        "verified": chosen.vouching.verified,
-        "standing": chosen.vouching.words,
-        "mandated_reporter": card.mandated_reporter,
-        "doors": [door.node.peer_id for door in card.doors],
-        "me": me.name,
-    }
-    face.note(f"Calling {card.name} ({chosen.vouching.words}). You are {me.name}.", "1", **data)
-    face.note(f"About reporting: {card.mandated_reporter}", "2")
-    face.note(words.BEFORE, words.DIM)
