@@ -11,7 +11,9 @@ from warmline.cli.device import device_passphrase, supporter_options
 from warmline.cli.entries import entry_option, known_entries, local_zone
 
 if TYPE_CHECKING:
-    from warmline.cli.switchboard import Face
+    import trio
+
+    from warmline.cli.switchboard import Face, Switchboard
     from warmline.client.door_policy import DoorRules
     from warmline.client.duty import Duty
 
@@ -86,11 +88,7 @@ async def _duty(
 ) -> None:
     import trio
 
-    from warmline.cli.duty_door import AtDoor
-    from warmline.cli.duty_rooms import RoomVerbs
-    from warmline.cli.duty_verbs import Verbs
-    from warmline.cli.peers import SupporterDeeds
-    from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace
+    from warmline.cli.switchboard import JsonFace, TerminalFace
     from warmline.cli.terminal import open_terminal
     from warmline.client.duty import open_duty
     from warmline.client.line import pick_up
@@ -108,18 +106,7 @@ async def _duty(
             open_duty(line, folder, passphrase, seats=rules.at_once, rules=rules, keep=keep) as duty,
             trio.open_nursery() as nursery,
         ):
-            door = AtDoor(duty, face, hidden=hidden)
-            board = Switchboard(face, nursery, door.act)
-            door.board = board
-            board.also(Verbs(duty, face, board).act)
-            rooms = RoomVerbs(duty, face, board)
-            board.also(rooms.act, rooms.notice)
-            deeds = SupporterDeeds(board, duty.supporting, duty.colleagues, duty.who_is, nursery)
-            board.also(deeds.act, deeds.notice)
-            door.deeds = deeds
-            nursery.start_soon(door.listen)
-            nursery.start_soon(door.listen_offers)
-            nursery.start_soon(door.listen_sent)
+            board = _at_work(duty, face, nursery, hidden)
             nursery.start_soon(_tell_due, duty, face)
             _greet(duty, face)
             for session in await duty.take_up():
@@ -128,6 +115,28 @@ async def _duty(
             await board.serve()
             face.note("Saying goodbye …", "2")
             nursery.cancel_scope.cancel()
+
+
+def _at_work(duty: Duty, face: Face, nursery: trio.Nursery, hidden: bool) -> Switchboard:
+    """The board with all that a supporter can do at it; the door is listened at from now on."""
+    from warmline.cli.duty_door import AtDoor
+    from warmline.cli.duty_rooms import RoomVerbs
+    from warmline.cli.duty_verbs import Verbs
+    from warmline.cli.peers import SupporterDeeds
+    from warmline.cli.switchboard import Switchboard
+
+    door = AtDoor(duty, face, hidden=hidden)
+    board = Switchboard(face, nursery, door.act)
+    door.board = board
+    board.also(Verbs(duty, face, board).act)
+    rooms = RoomVerbs(duty, face, board)
+    board.also(rooms.act, rooms.notice)
+    deeds = SupporterDeeds(board, duty.supporting, duty.colleagues, duty.who_is, nursery)
+    board.also(deeds.act, deeds.notice)
+    door.deeds = deeds
+    for listen in (door.listen, door.listen_offers, door.listen_sent):
+        nursery.start_soon(listen)
+    return board
 
 
 def _greet(duty: Duty, face: Face) -> None:
