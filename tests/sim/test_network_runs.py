@@ -44,6 +44,10 @@ def test_a_hundred_nodes_on_a_quiet_day_and_the_model_beside_them(tmp_path: Path
         assert abs(figures[f"model minus nodes, {share}"]) < 0.1 * figures[f"baseline: node has it, {share}"]
 
 
+def test_a_partition_heals_where_nobody_is_pinned_to_anybody(tmp_path: Path) -> None:
+    assert simulate(tmp_path, "partition", nodes=24, bootstrap=0)["failures"] == []
+
+
 @pytest.mark.parametrize(
     ("scenario", "nodes", "messages"),
     [("partition", 24, 1), ("sybils", 40, 10), ("eclipse", 40, 10), ("replay", 24, 10), ("spam", 16, 10)],

@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=7)
     made.add_argument("--messages", type=int, default=20)
     made.add_argument("--rate", type=float, default=2.0, help="messages a virtual second")
+    made.add_argument("--bootstrap", type=int, default=3, help="nodes that each node is pinned to; 0: by what it knows")
     made.add_argument("--dht", action="store_true", help="let nodes use the DHT too (costs most of the time)")
     made.add_argument("--events", type=argparse.FileType("w", 1), help="write every event there as text")
     made.add_argument("--json", type=Path, help="write the figures there as well")
@@ -65,7 +66,7 @@ def report(options: argparse.Namespace) -> int:
         from sim.net.runs import Run
         from sim.net.world import Shape, open_world
 
-        shape = Shape(options.nodes, seed=options.seed, dht=options.dht)
+        shape = Shape(options.nodes, seed=options.seed, bootstrap=options.bootstrap, dht=options.dht)
         async with open_world(shape) as world:
             shims.fewer_collections()
             world.log = options.events
