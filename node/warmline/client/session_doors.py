@@ -31,7 +31,7 @@ from warmline.client.session_knock import ContactKey, DoorAnswers, Knocking
 from warmline.client.vault import Vault
 from warmline.scopes import sole_error
 from warmline_protocol import limits
-from warmline_protocol.errors import MalformedError, RemoteError, UsageError, WarmlineError
+from warmline_protocol.errors import RemoteError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session.hello import Hello
 from warmline_protocol.session.messages import clean
@@ -138,7 +138,7 @@ class DoorKeeper:
             said, index = read_at_door(cell, [each.key for each in keys])
             for reply in _replies(said):
                 unpack_address(reply)
-        except (MalformedError, WarmlineError):
+        except WarmlineError:
             self.unreadable += 1
             lane.decided(seq)
             return
