@@ -6,7 +6,7 @@ Each file is a JSON list of rows. A row of a message names its class and carries
      "fields": {"queue": {"hex": "00…"}}, "bytes": "86a1…"}
 
 ``fields`` is the map that the wire carries (without its tag), byte strings as ``{"hex": …}``. Other files hold rows of
-their own shape, described by their first row's ``about``. Bytes that are committed never change: a message that must
+their own shape, described by their first row's ``about``. From 1.0 on committed bytes never change: a message that must
 change gets a new tag or a new protocol id.
 """
 
