@@ -21,7 +21,7 @@ DROP_OLD_STUBS = (
     "import shutil, sysconfig; shutil.rmtree(sysconfig.get_path('purelib') + '/trio-stubs', ignore_errors=True)"
 )
 ASYNC_OFF = "ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
-ASYNC_LINT = ("flake8-async", "--startable-in-context-manager", "_host,_run_session,_once", "--disable")
+ASYNC_LINT = ("flake8-async", "--startable-in-context-manager", "_host,_run_session,_once,follow", "--disable")
 OTHERS = {"node_modules", "python_modules"}
 SCRIPTS = ["deploy/bootstrap", "requirements/lock", ".ci/run"]
 

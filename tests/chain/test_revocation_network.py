@@ -82,7 +82,8 @@ async def a_scene(folder: Path) -> AsyncIterator[Scene]:
             line = await pick_up((entry,), rng=SystemRng(), clock=SystemClock(), run_blocking=run_in_thread)
             yield Scene(rpc, act, network, line)
         finally:
-            await trio.to_thread.run_sync(network.close)
+            with trio.move_on_after(PATIENCE_S, shield=True):
+                await trio.to_thread.run_sync(network.close)
 
 
 def people(network: Network, chain: tuple[str, ...], folder: Path) -> None:
