@@ -187,6 +187,22 @@ async def test_a_restarted_issuer_answers_the_same_and_spends_nothing_twice(tmp_
             await scene.service.answer(purse.request(TokenAsk(b"\x06" * 256)))
 
 
+async def test_what_was_answered_in_old_epochs_is_forgotten(tmp_path: Path) -> None:
+    async with a_scene(tmp_path) as scene:
+        kept = scene.service._store
+
+        def old(conn: Any) -> None:
+            for epoch in (now_epoch() - 2, now_epoch() - 1):
+                row = (ISSUER, epoch, WALLET, 0, b"blinded", b"signed")
+                conn.execute("INSERT INTO feedback_answers VALUES (?, ?, ?, ?, ?, ?)", row)
+
+        await kept.write(old)
+        wanted = want_grant(ISSUER, WALLET, now_epoch(), scene.ada.key, SystemClock().utc_ms())
+        await scene.service.answer(wanted)
+        epochs = await kept.read(lambda conn: [row[0] for row in conn.execute("SELECT epoch FROM feedback_answers")])
+        assert epochs == [now_epoch() - 1]
+
+
 async def test_an_old_question_somebody_else_s_and_another_issuer_s_are_refused(tmp_path: Path) -> None:
     async with a_scene(tmp_path) as scene:
         now, epoch, key = SystemClock().utc_ms(), now_epoch(), scene.ada.key

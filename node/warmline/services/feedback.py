@@ -41,6 +41,8 @@ QUEUED: Final = 64
 KEYS: Final = "{issuer}-{epoch}.keys"
 
 Question: TypeAlias = GrantWanted | TokenRequest | CollectorRead | BatchRead
+KEPT_EPOCHS: Final = 1
+"""Epochs before one that is asked for whose answers are kept, for whoever's clock is behind."""
 _QUESTIONS: tuple[type[Question], ...] = (GrantWanted, TokenRequest, CollectorRead, BatchRead)
 SpeaksFor: TypeAlias = Callable[[bytes, bytes], bool]
 """Whether a key (32 bytes) speaks for a wallet (20 bytes) now."""
@@ -157,6 +159,8 @@ class FeedbackService:
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         epoch = await self._run_blocking(partial(IssuerEpoch.restore, snapshot))
+        # Which vouchers were answered says how busy somebody was: it is kept for as long as the epoch can be asked for.
+        await self._store.write(lambda conn: _forget_before(conn, issuer, number - KEPT_EPOCHS), frees=True)
         for supporter, used, blinded, signed in await self._store.read(lambda conn: _answers(conn, issuer, number)):
             epoch.remember(supporter, used, blinded, signed)
         return epoch
@@ -171,6 +175,10 @@ def _read_part(path: Path, offset: int) -> tuple[bytes, int]:
 
 def _remember(conn: apsw.Connection, row: tuple[bytes, int, bytes, int, bytes, bytes]) -> None:
     conn.execute("INSERT OR IGNORE INTO feedback_answers VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def _forget_before(conn: apsw.Connection, issuer: bytes, epoch: int) -> None:
+    conn.execute("DELETE FROM feedback_answers WHERE issuer = ? AND epoch < ?", (issuer, epoch))
 
 
 def _answers(conn: apsw.Connection, issuer: bytes, epoch: int) -> list[tuple[bytes, int, bytes, bytes]]:
