@@ -63,14 +63,15 @@ class Scene:
         """A seeker's session, with Ada at the other end, who says one thing."""
         async with trio.open_nursery() as nursery:
 
-            async def serve() -> None:
+            async def serve(*, task_status: trio.TaskStatus[None]) -> None:
                 async with self.ada.at_the_door() as keeper:
                     keeper.feedback = supporter
+                    task_status.started()
                     async for knock in keeper.knocks:
                         talk = await keeper.accept(knock)
                         await talk.send("Hello.")
 
-            nursery.start_soon(serve)
+            await nursery.start(serve)
             client = self.street.client("seeker")
             me = Persona("Sam", b"s" * 16)
             with trio.fail_after(PATIENCE):

@@ -44,16 +44,19 @@ class Intake:
     async def keep(self, arrived: Arrived) -> None:
         await run_in_thread(partial(self.cases.receive, arrived.bundle))
 
-    async def serve(self) -> None:
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with self.advocate.at_the_door() as keeper, trio.open_nursery() as nursery:
+            task_status.started()
             async for knock in keeper.knocks:
                 nursery.start_soon(take_reports, await keeper.accept(knock), self.keep)
 
     @asynccontextmanager
     async def reporter(self, name: str) -> AsyncIterator[Session]:
         client = self.street.client(name)
-        async with open_session(client, self.advocate.contact, me=Persona(name, b"s" * 16)) as session:
-            yield session
+        me = Persona(name, b"s" * 16)
+        with trio.fail_after(PATIENCE):
+            async with open_session(client, self.advocate.contact, me=me) as session:
+                yield session
 
 
 @asynccontextmanager
@@ -61,9 +64,8 @@ async def an_intake(folder: Path) -> AsyncIterator[Intake]:
     with open_cases(folder / "advocate", lambda: "nine quiet lamps", rng=SystemRng(), clock=AClock()) as cases:
         async with a_street(folder) as street, trio.open_nursery() as nursery:
             made = Intake(street, a_supporter(street), cases)
-            nursery.start_soon(made.serve)
-            with trio.fail_after(PATIENCE):
-                yield made
+            await nursery.start(made.serve)
+            yield made
             nursery.cancel_scope.cancel()
 
 

@@ -67,8 +67,8 @@ async def fleet_node(ready: Ready, *, name: str, clock: str, kind: str, pinned: 
     """One node of a fleet, until its parent ends."""
     time = ShiftedClock(Path(clock))
     async with (
-        trio.open_nursery() as nursery,
         a_directory(name, clock=time, settings=DirectorySettings(), relay=True, dht=True) as node,
+        trio.open_nursery() as nursery,
     ):
         wall = Wall(node.host, nursery)
         node.host.serve(ORDERS, partial(_obey, node, wall), max_frame=FRAME, max_channels_per_peer=8)
