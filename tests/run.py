@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ OTHERS = {"node_modules", "python_modules"}
 SCRIPTS = ["deploy/bootstrap", "requirements/lock", ".ci/run"]
 
 
+LINTED = ("tests/unit", "tests/network", "tests/support")
+"""Half of the tests by size; the other folders are the other half."""
+SUITES = sorted(f"tests/{each.name}" for each in (ROOT / "tests").iterdir() if each.is_dir())
+
+
 @dataclass(frozen=True)
 class Step:
     """One line of progress: a command, or a pytest suite with its worker count."""
@@ -34,6 +40,8 @@ class Step:
     commands: tuple[tuple[str, ...], ...] = ()
     suite: str | None = None
     workers: int = 2
+    at_once: bool = False
+    """Whether the commands have nothing to do with each other: two run at a time, and each speaks when it is done."""
 
 
 def steps() -> list[Step]:
@@ -45,9 +53,11 @@ def steps() -> list[Step]:
                 ("ruff", "format", "--check"),
                 # ASYNC127 asks for another HTTP client; libp2p brings httpx anyway, and one client is less to trust.
                 # The others are optional and off by themselves, but an option given replaces the list of those.
-                (*ASYNC_LINT, ASYNC_OFF, *python_files("node", "protocol", "deploy")),
+                (*ASYNC_LINT, ASYNC_OFF, *python_files("node")),
+                (*ASYNC_LINT, ASYNC_OFF, *python_files("protocol", "deploy")),
                 # Doubles of an async interface, and tests that pytest-trio runs, need no await of their own.
-                (*ASYNC_LINT, f"{ASYNC_OFF},ASYNC124", *python_files("tests")),
+                (*ASYNC_LINT, f"{ASYNC_OFF},ASYNC124", *python_files(*LINTED)),
+                (*ASYNC_LINT, f"{ASYNC_OFF},ASYNC124", *python_files(*(each for each in SUITES if each not in LINTED))),
                 ("shellcheck", *SCRIPTS, *executables("contracts", "tests", "deploy")),
                 (
                     "codespell",
@@ -61,6 +71,7 @@ def steps() -> list[Step]:
                     "*.json,*.toml",
                 ),
             ),
+            at_once=True,
         ),
         # libp2p brings stubs for a Trio of years ago, which would hide the types that Trio has itself by now.
         Step("types", (("python", "-c", DROP_OLD_STUBS), ("mypy",))),
@@ -125,13 +136,28 @@ def run(step: Step, tally: Tally) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         commands = (pytest_command(step, report),) if step.suite else step.commands
-        good = True
-        for command in commands:
-            print(f"    {' '.join(command)[:150]}", flush=True)
-            tool = shutil.which(command[0], path=os.environ["PATH"]) or str(ROOT / command[0])
-            good &= subprocess.run((tool, *command[1:]), cwd=ROOT, check=False).returncode == 0
+        good = all(_run_two_at_a_time(commands) if step.at_once else [_run_one(each) for each in commands])
         tally.add(report)
         return good
+
+
+def _run_one(command: tuple[str, ...], output: int | None = None) -> bool:
+    """One command; with its ``output`` caught, told in one piece at its end."""
+    line = f"    {' '.join(command)[:150]}"
+    if output is None:
+        print(line, flush=True)
+    tool = shutil.which(command[0], path=os.environ["PATH"]) or str(ROOT / command[0])
+    done = subprocess.run(
+        (tool, *command[1:]), cwd=ROOT, check=False, stdout=output, stderr=output and subprocess.STDOUT
+    )
+    if output is not None:
+        print(f"{line}\n{done.stdout.decode(errors='replace')}", end="", flush=True)
+    return done.returncode == 0
+
+
+def _run_two_at_a_time(commands: tuple[tuple[str, ...], ...]) -> list[bool]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda command: _run_one(command, subprocess.PIPE), commands))
 
 
 def main(names: list[str]) -> int:
