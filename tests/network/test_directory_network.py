@@ -143,14 +143,27 @@ class SlowChain(make.FixedStanding):
 
     def __init__(self, chain: ChainHead | None = None, *standings: Standing) -> None:
         super().__init__(chain, *standings)
+        self.version = 0
+        self.next: list[tuple[ChainHead, Standing]] = []
+        """Moves that happen while somebody looks."""
         self._moved = trio.Event()
 
-    async def wait_change(self) -> None:
-        await self._moved.wait()
+    async def wait_change(self, seen: int | None = None) -> int:
+        seen = self.version if seen is None else seen
+        while self.version == seen:
+            await self._moved.wait()
+        return self.version
+
+    def head(self) -> ChainHead | None:
+        found = super().head()
+        if self.next:
+            self.move(*self.next.pop(0))
+        return found
 
     def move(self, head: ChainHead, *standings: Standing) -> None:
         self.chain = head
         self.standings = {each.wallet: each for each in standings}
+        self.version += 1
         self._moved.set()
         self._moved = trio.Event()
 
@@ -178,6 +191,18 @@ async def test_what_the_chain_cannot_say_yet_waits_and_what_it_revokes_is_gone()
             while a.directory.record(record_id) is not None:
                 await a.directory.wait_change()
             assert (await a.directory.publish(data)).reason == "no_credential"
+
+
+async def test_a_block_that_comes_while_the_one_before_is_judged_is_not_missed() -> None:
+    start = now()
+    chain = SlowChain(make.head(at_ms=start - 60_000))
+    async with a_directory("a", standing=chain, chain=chain) as a:
+        with trio.fail_after(PATIENCE):
+            data = make.signed_listing(at_ms=start)
+            assert (await a.directory.publish(data)).verdict == "defer"
+            chain.next.append((make.head(at_ms=start + 2000), make.standing(until_ms=start + 10**9)))
+            chain.move(make.head(at_ms=start - 30_000))
+            await a.directory.wait_record(open_record(data).id)
 
 
 async def test_what_bad_news_took_comes_back_when_a_reorganisation_takes_the_news() -> None:

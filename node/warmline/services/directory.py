@@ -67,7 +67,10 @@ PROVIDED_DEPTH: Final = 5
 class ChainChanges(Protocol):
     """What the directory needs of the chain besides standing."""
 
-    async def wait_change(self) -> object: ...
+    version: int
+    """Counts the changes."""
+
+    async def wait_change(self, seen: int | None = None) -> int: ...
 
 
 class RecordDht(Protocol):
@@ -404,9 +407,10 @@ class Directory:
                     self._note_change()
             await trio.sleep(self._settings.sweep_every)
 
-    async def _follow_chain(self, chain: ChainChanges) -> None:
+    async def _follow_chain(self, chain: ChainChanges, seen: int) -> None:
         while True:
-            await chain.wait_change()
+            # What changed while the last judging was under way counts too: the next block may be long in coming.
+            seen = await chain.wait_change(seen)
             with self._despite_the_disk():
                 await self.reconsider()
 
@@ -508,7 +512,7 @@ async def open_directory(
                 nursery.start_soon(directory._keep_in_dht, dht)
                 nursery.start_soon(directory._put_again, dht)
             if chain is not None:
-                nursery.start_soon(directory._follow_chain, chain)
+                nursery.start_soon(directory._follow_chain, chain, chain.version)
             yield directory
             nursery.cancel_scope.cancel()
     finally:
