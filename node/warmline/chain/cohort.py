@@ -11,13 +11,13 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from warmline.chain.contracts import BATCH_MAX, CredentialState, address_of, shown
+from warmline.files import write_whole
 from warmline_protocol.errors import ConfigError, UsageError
 
 COHORT_MAX = 10_000
@@ -106,12 +106,7 @@ class CohortJournal:
     def save(self) -> None:
         """On the disk when this returns."""
         whole = json.dumps({"of": self.of, "until_s": self.until_s, "sent": self.sent}) + "\n"
-        beside = self.path.with_name(self.path.name + ".new")
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(whole)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
+        write_whole(self.path, whole.encode())
 
     def note(self, name: bytes) -> None:
         self.sent.append(name.hex())

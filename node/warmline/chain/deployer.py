@@ -8,7 +8,6 @@ once. Nothing in the journal is secret; the key is not.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -42,7 +41,8 @@ from warmline.chain.reverts import explain_revert
 from warmline.chain.transactions import GAS_MARGIN, wait_receipt
 from warmline.chain.wallet import Wallet
 from warmline.env import RunBlocking
-from warmline_protocol.errors import DiskFullError, UsageError, WorldError
+from warmline.files import write_whole
+from warmline_protocol.errors import UsageError, WorldError
 
 RECEIPT_DEADLINE_S = 600.0
 
@@ -116,7 +116,7 @@ async def deploy(
             tell(done)
     assert first_block is not None
     manifest = await verify(rpc, plan, wallet.address, int(head["nonce"]), chain.chain_id, first_block)
-    await run_blocking(lambda: write_whole(manifest_path, manifest.to_json()))
+    await run_blocking(lambda: write_whole(manifest_path, manifest.to_json().encode()))
     return manifest
 
 
@@ -140,19 +140,6 @@ async def estimate(rpc: Rpc, plan: Plan, run_blocking: RunBlocking, now_s: int) 
     """Carry the plan out on an embedded chain that is thrown away. Only the fee is asked of the endpoint."""
     steps = await run_blocking(lambda: _rehearse(plan, now_s))
     return Estimate(tuple(steps), await _fee(rpc))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all. Blocking. Raises DiskFullError."""
-    draft = path.with_suffix(".new")
-    try:
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise DiskFullError(f"cannot write {path}: {error.strerror}") from error
 
 
 # -- one transaction

@@ -19,7 +19,7 @@ import trio
 from eth_hash.auto import keccak
 
 from warmline.chain.accounts import GOVERNANCE, dev_key
-from warmline.chain.deployer import sign_for_dev, write_whole
+from warmline.chain.deployer import sign_for_dev
 from warmline.chain.deployment import addresses, same_code, sendings
 from warmline.chain.errors import JournalError
 from warmline.chain.http import HttpLimits, serve_http
@@ -29,6 +29,7 @@ from warmline.chain.plans import ReportTimes, Terms, dev_plan
 from warmline.chain.strict_json import loads
 from warmline.chain.wallet import Wallet
 from warmline.env import Clock, RunBlocking
+from warmline.files import write_whole
 from warmline_protocol.errors import DiskFullError, UsageError
 from warmline_protocol.limits import DEV_CHAIN_ID
 
@@ -94,7 +95,7 @@ async def _serve(
     chain, replayed = await run_blocking(lambda: _open_chain(journal, clock))
     manifest_path = settings.data.resolve() / "manifest.json"
     manifest = parse_manifest(chain.manifest, "the dev chain")
-    await run_blocking(lambda: write_whole(manifest_path, manifest.to_json()))
+    await run_blocking(lambda: write_whole(manifest_path, manifest.to_json().encode()))
     host, port = listeners[0].socket.getsockname()[:2]
     worker = _Worker(chain, run_blocking)
     async with trio.open_nursery() as nursery:

@@ -11,12 +11,17 @@ import click
 
 def device_passphrase(fd: int | None, *, new: bool = False) -> str:
     """The passphrase; a ``new`` one is typed twice."""
+    words = "A passphrase for this device (8 characters or more)" if new else "Passphrase of this device"
+    return secret(fd, words, twice=new)
+
+
+def secret(fd: int | None, words: str, *, twice: bool) -> str:
+    """What is not shown while it is typed: from the file descriptor, else asked for by these words."""
     if fd is not None:
         from warmline.chain.wallet import passphrase_from_fd
 
         return passphrase_from_fd(fd)
-    words = "A passphrase for this device (8 characters or more)" if new else "Passphrase of this device"
-    text: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
+    text: str = click.prompt(words, hide_input=True, confirmation_prompt=twice, err=True)
     return text
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmline.cli.device import secret
 from warmline.cli.ethereum import Options, open_session
 from warmline_protocol.errors import MalformedError, UsageError
 
@@ -60,15 +61,10 @@ def remembered(options: Options, fd: int | None) -> Callable[[], AbstractContext
 
 def case_passphrase(folder: Path, fd: int | None) -> str:
     """From the file descriptor, or from the terminal; a new one is typed twice."""
-    from warmline.chain.wallet import passphrase_from_fd
     from warmline.client.cases import FILE
 
-    if fd is not None:
-        return passphrase_from_fd(fd)
     new = not (folder / FILE).exists()
-    words = "A passphrase for the cases that you keep" if new else "Passphrase of your cases"
-    text: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
-    return text
+    return secret(fd, "A passphrase for the cases that you keep" if new else "Passphrase of your cases", twice=new)
 
 
 async def of_report(reports: Reports, beginning: str) -> Entry:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from warmline.cli.device import secret
 from warmline_protocol.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -257,16 +258,11 @@ def passphrase(options: Options, *, twice: bool = False) -> str:
     """From --passphrase-fd, or from the terminal. Never from the command line or the environment."""
     import sys
 
-    from warmline.chain.wallet import passphrase_from_fd
-
-    if options.passphrase_fd is not None:
-        return passphrase_from_fd(options.passphrase_fd)
-    if not sys.stdin.isatty():
+    if options.passphrase_fd is None and not sys.stdin.isatty():
         raise ConfigError(
             "there is no terminal to ask for the passphrase", hint="Use --passphrase-fd, for example: 3<file"
         )
-    text: str = click.prompt("Passphrase of your wallet", hide_input=True, confirmation_prompt=twice, err=True)
-    return text
+    return secret(options.passphrase_fd, "Passphrase of your wallet", twice=twice)
 
 
 def _planned(planned: Plan) -> dict[str, Any]:

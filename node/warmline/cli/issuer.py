@@ -219,8 +219,7 @@ async def end_of(session: Session, days: int | None, until: object) -> int:
 
     if isinstance(until, datetime.datetime):
         return int(until.replace(tzinfo=datetime.UTC).timestamp())
-    block = await session.rpc.call("eth_getBlockByNumber", "latest", False)
-    return int(block["timestamp"], 16) + (days or 0) * 86_400
+    return await session.contracts.time_s() + (days or 0) * 86_400
 
 
 async def _show(session: Session, holder: bytes, type_id: bytes) -> None:

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from warmline.cli.welcome import called
 from warmline.cli.words import made_up_name
 from warmline.client.line import Line, pick_up
 from warmline.client.matching import Supporter, Wanted
@@ -44,14 +45,10 @@ async def _choose(line: Line, named: str, wanted: Wanted) -> Supporter:
     collection, _ = await line.finder.collect(wanted)
     found = advocates(collection, wanted, line.client.clock.utc_ms())
     if named:
-        found = [one for one in found if named == one.card.name or _begins(one, named)]
+        found = called(found, named)
     if not found:
         raise UsageError(
             "no advocate whom the chain vouches for has a card out",
             hint="Ask the community whose group it was, or a wallet of yours can file: `warmline advocate file`.",
         )
     return line.client.rng.choice(found)
-
-
-def _begins(one: Supporter, named: str) -> bool:
-    return len(named) >= 6 and one.record.id.hex().startswith(named)

@@ -94,6 +94,6 @@ def response_hash(salt: bytes, words: bytes) -> bytes:
 
 
 def _keep(text: Path, salt: bytes) -> None:
-    from warmline.client.identity import write_private
+    from warmline.files import write_private
 
     write_private(text.with_name(text.name + ".salt"), f"{salt.hex()}\n".encode())

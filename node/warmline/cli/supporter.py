@@ -109,8 +109,7 @@ def lost_device(options: Options) -> None:
 
     async def work() -> None:
         async with open_session(options) as session:
-            block = await session.rpc.call("eth_getBlockByNumber", "latest", False)
-            now_s = int(block["timestamp"], 16) + 1
+            now_s = await session.contracts.time_s() + 1
             await session.carry_out(session.contracts.revoke_before(now_s))
             session.finish(revoked_before_s=await session.contracts.revoked_before(session.sender()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,7 @@ def vouchers(options: Options, type_name: str, each: int, for_next: bool, keys: 
 async def _grant(session: Session, reports: Reports, type_name: str, each: int, for_next: bool, keys: Path) -> None:
     from warmline.chain.contracts import date, type_id_of
     from warmline.env import run_in_thread
+    from warmline.files import write_private
     from warmline.services.feedback import keys_file
     from warmline_protocol.feedback.grants import IssuerEpoch
 
@@ -63,7 +63,7 @@ async def _grant(session: Session, reports: Reports, type_name: str, each: int, 
     session.say(f"Epoch {epoch}, {date(epochs.start(epoch))} to {date(epochs.end(epoch))}: {len(holders)} supporters.")
     if not session.options.dry_run:
         # Before the root is on the chain: a root whose keys are lost could not be answered for.
-        await run_in_thread(lambda: _keep(path, made.snapshot()))
+        await run_in_thread(lambda: write_private(path, made.snapshot()))
     await session.carry_out(reports.grant_vouchers(epoch, made.vouchers, made.root))
     session.finish(epoch=epoch, vouchers=made.vouchers, root="0x" + made.root.hex(), keys=str(path))
 
@@ -88,16 +88,6 @@ def _kept(path: Path) -> IssuerEpoch | None:
         return IssuerEpoch.restore(path.read_bytes())
     except FileNotFoundError:
         return None
-
-
-def _keep(path: Path, snapshot: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(snapshot)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 @click.command(short_help="Name an issuer that grants you vouchers.")

@@ -68,7 +68,7 @@ async def choose(line: Line, wanted: Any, card: str, as_json: bool) -> Supporter
     collection, _ = await line.finder.collect(wanted)
     found = collection.supporters(wanted, line.client.clock.utc_ms(), closed=bool(card))
     if card:
-        found = [one for one in found if card in (one.card.name, one.record.id.hex()) or _begins(one, card)]
+        found = called(found, card)
     if not found:
         raise UsageError(
             "nobody who fits has a card out right now",
@@ -78,6 +78,11 @@ async def choose(line: Line, wanted: Any, card: str, as_json: bool) -> Supporter
     if as_json or len(found) == 1:
         return found[0]
     return _ask_which(found)
+
+
+def called(found: Sequence[Supporter], name: str) -> list[Supporter]:
+    """Those who go by that name, or whose card's id begins like that."""
+    return [one for one in found if name == one.card.name or _begins(one, name)]
 
 
 def _begins(supporter: Supporter, card: str) -> bool:

@@ -8,13 +8,12 @@ whole, and is on the disk before anything is acknowledged or announced that rest
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
-from warmline.client.identity import write_private
+from warmline.files import write_private, write_whole
 from warmline_protocol.codec import FrameReader, frame
-from warmline_protocol.errors import ConfigError, DiskFullError, RemoteError
+from warmline_protocol.errors import ConfigError, RemoteError
 from warmline_protocol.feedback.messages import BatchRead, CollectorRead, Rating, SetAnnouncement
 from warmline_protocol.feedback.serving import read_ratings, served_name, write_ratings
 from warmline_protocol.records.node import NodeAddress
@@ -94,16 +93,7 @@ class CollectorFiles:
 
     def lay_out(self, question: CollectorRead | BatchRead, data: bytes) -> None:
         """Answer the question with these bytes from now on."""
-        path = self.served / served_name(question)
-        draft = path.with_name(path.name + ".new")
-        try:
-            with open(draft, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as error:
-            raise DiskFullError(f"cannot write {path}: {error.strerror}") from error
+        write_whole(self.served / served_name(question), data)
 
     def laid_out(self, question: CollectorRead | BatchRead) -> bytes | None:
         """What is handed out, if anything is."""

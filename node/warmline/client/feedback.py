@@ -24,6 +24,7 @@ import trio
 from warmline.client.matching import Supporter
 from warmline.client.session_client import Client
 from warmline.client.session_events import FeedbackNone, FeedbackReady
+from warmline.files import write_private
 from warmline.net.rpc import call
 from warmline.scopes import sole_error
 from warmline_protocol.errors import (
@@ -219,19 +220,7 @@ class PurseFile:
             os.close(descriptor)
 
     def _save(self) -> None:
-        beside = self._path.with_name(self._path.name + ".new")
-        try:
-            with open(beside, "w", encoding="utf-8", opener=_private) as file:
-                json.dump(self._fields, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-        except OSError as error:
-            raise DiskFullError(f"cannot write {self._path}: {error.strerror}") from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+        write_private(self._path, json.dumps(self._fields).encode())
 
 
 def _name(grant: Grant) -> str:

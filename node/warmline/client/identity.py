@@ -10,7 +10,6 @@ ciphertext as associated data. Its parameters are written in the box and bounded
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +21,10 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from warmline.chain.supporter import SupporterFiles
 from warmline.env import Rng
+from warmline.files import write_private
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import (
     ConfigError,
-    DiskFullError,
     MalformedError,
     OversizeError,
     PassphraseError,
@@ -211,21 +210,6 @@ def _mapping(value: object) -> dict[str, object]:
 
 
 # --- files -------------------------------------------------------------------------------------------------------
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file that only its owner can read; on the disk before this returns."""
-    draft = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise DiskFullError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

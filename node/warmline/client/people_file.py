@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from warmline.client.door_policy import PeopleBook
-from warmline.client.identity import Identity, write_private
+from warmline.client.identity import Identity
 from warmline.env import Rng
+from warmline.files import write_private
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import ConfigError, RemoteError
 from warmline_protocol.wire import pack, unpack

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from warmline.client.identity import Identity, write_private
+from warmline.client.identity import Identity
 from warmline.env import Clock
+from warmline.files import write_private
 from warmline_protocol.errors import ConfigError
 from warmline_protocol.records.card import Door
 from warmline_protocol.records.envelope import LISTING, record_id, sign_record

@@ -25,6 +25,7 @@ import apsw
 
 from warmline.client.identity import open_box, seal_box
 from warmline.env import Clock, Rng
+from warmline.files import write_private
 from warmline.store import file as files
 from warmline.store.errors import StoreLockedError
 from warmline_protocol.errors import ConfigError, StoreError, UsageError
@@ -304,20 +305,8 @@ def _key(path: Path, rng: Rng, passphrase: Callable[[], str] | None) -> bytes:
     if box.exists():
         return open_box(box.read_bytes(), passphrase())
     key = rng.bytes(32)
-    _write_private(box, seal_box(key, passphrase(), rng))
+    write_private(box, seal_box(key, passphrase(), rng))
     return key
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """All or nothing, on the disk, readable by its owner only."""
-    draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.replace(path)
 
 
 def _keyring() -> Any:
