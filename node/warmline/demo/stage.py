@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,7 +145,7 @@ class Stage:
         async def ask(node: NodeSeat) -> None:
             self.memories.append(Memory(node.name, await node.ask("peerstore")))
 
-        await all_of([lambda node=node: ask(node) for node in self.living()])  # type: ignore[misc]
+        await all_of([partial(ask, node) for node in self.living()])
         self.fleet.watch.look()
 
 

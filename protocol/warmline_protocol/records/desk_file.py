@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from warmline_protocol import limits
@@ -162,7 +163,7 @@ class _File:
             if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
                 self._note(line, name, "not a short name", "Use lower-case letters, digits and hyphens.")
                 continue
-            card = self._try(line, name, lambda raw=raw: _card(raw), 'Write a card\'s id or a wallet: ana = "0x…"')  # type: ignore[misc]  # binds the loop's value
+            card = self._try(line, name, partial(_card, raw), 'Write a card\'s id or a wallet: ana = "0x…"')
             if card is not None and card in found.values():
                 self._note(line, name, "somebody is here twice", "Keep one name for each person.")
             elif card is not None:
@@ -193,7 +194,7 @@ class _File:
             return None
         shifts: list[Shift] = []
         for text in raw:
-            shifts += self._try(line, "shifts", lambda text=text: parse_shift(text, places), SHIFT_EXAMPLE) or ()  # type: ignore[misc]  # binds the loop's value
+            shifts += self._try(line, "shifts", partial(parse_shift, text, places), SHIFT_EXAMPLE) or ()
         if zone is None or not shifts:
             return None
         made: ZoneRota | None = self._try(
