@@ -234,6 +234,10 @@ PARTS_MAX: Final = 96
 PEER_AWAY_MS: Final = 45_000
 """A message held so long without delivery means that the other person is away."""
 
+HELLO_AGAIN_MS: Final = 120_000
+"""A seeker who was let in, never came and has no queue any more is waited for so long: a client that lost its queues
+says Hello again."""
+
 OFFERS_AT_ONCE: Final = 3
 """Supporters whom one seeker asks at the same time."""
 OFFER_MS: Final = 20_000
@@ -333,6 +337,8 @@ FEEDBACK_DROP_CAP: Final = 32
 """Cells of one drop: 2,432 answers an epoch at each of two nodes, for which 12 MiB are kept free there."""
 FEEDBACK_GRACE: Final = 28
 """For one part in so many of an epoch after its end, collectors wait for each other: six hours of a week."""
+FEEDBACK_HEARD_MAX: Final = 32
+"""Announcements that a collector tells on: two of each collector that a contract can have."""
 FEEDBACK_KEPT_S: Final = 90 * 86_400
 """For so long a collector serves what it announced, voted for and published."""
 COLLECTOR_LIFE_MS: Final = 7 * 24 * 3_600_000

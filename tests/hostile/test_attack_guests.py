@@ -20,15 +20,17 @@ from warmline.client.duty import Duty
 from warmline.client.rooms import host_room, join_room
 from warmline.client.session import Client, Contact, Persona, open_session
 from warmline.client.session_client import pack_address
+from warmline.client.session_leavers import REMEMBERED
 from warmline.env import SystemClock
 from warmline_protocol import limits
-from warmline_protocol.errors import MalformedError
+from warmline_protocol.errors import MalformedError, RefusedError
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.session.cells import Bundle, Kind
 from warmline_protocol.session.cells import seal as seal_cells
 from warmline_protocol.session.events import Append, Gap
 from warmline_protocol.session.hello import Hello, Knock, seal_hello
 from warmline_protocol.session.messages import Heartbeat, Inner, Seen, Text, pack_body, pack_inner
+from warmline_protocol.session.offers import LEFT, OfferOver, seal_at_door
 from warmline_protocol.session.pair import Pair
 from warmline_protocol.session.xwing import SealingKey, seal
 
@@ -144,6 +146,44 @@ async def test_who_was_taken_out_of_a_room_and_knocks_twice_at_once_ends_nothing
                 for _ in range(2):
                     assert (await keeper.knocks.receive()).attempt == attempt
                 assert keeper.doors_up == 1
+
+
+async def test_a_flood_of_leavings_shows_nothing_and_is_forgotten(tmp_path: Path) -> None:
+    """Anybody can say of any attempt id that they left; what is remembered of that has an end."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada, stranger = a_supporter(street), street.client("stranger")
+            overs = [OfferOver(number.to_bytes(16), LEFT) for number in range(5)]
+            async with ada.at_the_door() as keeper:
+                first = b"f" * 16
+                await leave_at(ada.contact, stranger, a_hello(stranger, ada.contact, first))
+                knock = await keeper.knocks.receive()
+                await leave_at(ada.contact, stranger, *(seal_at_door(each, ada.contact.contact) for each in overs))
+                lane = knock._lane
+                for number in range(2 * REMEMBERED):
+                    keeper.leavers.left(lane, 1 << 40, number.to_bytes(16))
+                await leave_at(ada.contact, stranger, a_hello(stranger, ada.contact, b"m" * 16))
+                assert (await keeper.knocks.receive()).attempt == b"m" * 16
+                assert len(keeper.leavers._left) <= REMEMBERED
+                assert keeper.leavers._waiting[first] is knock
+                with pytest.raises(trio.WouldBlock):
+                    keeper.leavers.news.receive_nowait()
+
+
+async def test_coming_and_going_without_end_fills_the_door_and_not_the_supporters_ears(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada, stranger = a_supporter(street), street.client("stranger")
+            async with ada.at_the_door() as keeper:
+                shown = 0
+                with pytest.raises(RefusedError):
+                    while shown < 200:
+                        shown += 1
+                        over = seal_at_door(OfferOver(shown.to_bytes(16), LEFT), ada.contact.contact)
+                        hello = a_hello(stranger, ada.contact, shown.to_bytes(16))
+                        await leave_at(ada.contact, stranger, hello, over)
+                        await keeper.leavers.news.receive()
+                assert shown < 100
 
 
 async def test_an_invitation_to_talk_opens_no_room(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ async def _last_things(board: Switchboard, talk: Conversation, deeds: Deeds, sid
                 case "lines":
                     deeds.show_lines(talk)
                 case "panic":
-                    deeds.panic()
+                    await deeds.panic()
                 case "done" | "quit" | "leave":
                     return
                 case _:

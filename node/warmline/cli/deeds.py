@@ -10,12 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from warmline.cli import words
 from warmline.cli.keeping import Ask, Cupboard
 from warmline.cli.switchboard import Place, Switchboard, Wish
 from warmline.client.room_joined import JoinedRoom
 from warmline.client.session import Conversation, Session, SessionEvent
 from warmline.client.session_report import report_of
+from warmline.client.session_seeking import Asking
 from warmline.client.session_transcript import as_json, as_text
 from warmline.env import run_in_thread
 from warmline_protocol.errors import ConfigError, UsageError
@@ -49,7 +52,7 @@ class Deeds:
             case "report":
                 await report(self.board, self._place(wish).talk, wish)
             case "panic":
-                self.panic()
+                await self.panic()
             case _:
                 return False
         return True
@@ -120,11 +123,17 @@ class Deeds:
                 f"{line.number:>4}  {name}: {line.text}", line=line.number, mine=line.mine, said=line.text
             )
 
-    def panic(self) -> None:
-        """Everything that is kept on this device is gone, the screen too, and nothing more is said to anybody."""
+    async def panic(self) -> None:
+        """Everything that is kept on this device is gone, the screen too, and nothing more is said to anybody: but a
+        knock that nobody answered yet is taken back, in the time of a goodbye, before an empty screen."""
         if self.cupboard is not None:
             erased = self.cupboard.erase()
             self.board.face.note("", event="erased", files=list(erased.files), keyring=erased.key_in_keyring)
+        self.board.face.blank()
+        async with trio.open_nursery() as nursery:
+            for place in self.board.places.values():
+                if isinstance(place.talk, Asking):
+                    nursery.start_soon(place.talk.take_back)
         self.board.face.end_now()
 
 

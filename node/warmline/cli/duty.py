@@ -134,7 +134,7 @@ def _at_work(duty: Duty, face: Face, nursery: trio.Nursery, hidden: bool) -> Swi
     deeds = SupporterDeeds(board, duty.supporting, duty.colleagues, duty.who_is, nursery)
     board.also(deeds.act, deeds.notice)
     door.deeds = deeds
-    for listen in (door.listen, door.listen_offers, door.listen_sent):
+    for listen in (door.listen, door.listen_left, door.listen_offers, door.listen_sent):
         nursery.start_soon(listen)
     return board
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from warmline.client.duty import Duty
     from warmline.client.session_doors import Knocking
 
+_LEFT_KEPT: Final = 256
 _OVER = {
     ANSWERED: "somebody else answered first",
     LEFT: "they have left",
@@ -34,6 +36,7 @@ class AtDoor:
         self._hidden = hidden
         self._waiting: dict[str, Knocking | Offered] = {}
         self._numbers: dict[Offered, str] = {}
+        self._left: deque[str] = deque(maxlen=_LEFT_KEPT)
         self._count = 0
         self._looking_up = trio.CapacityLimiter(4)
         self.board: Switchboard | None = None
@@ -48,6 +51,8 @@ class AtDoor:
 
     async def _listen(self, nursery: trio.Nursery) -> None:
         async for knock in self._duty.knocks:
+            if self._duty.keeper.leavers.gone(knock.attempt):
+                continue  # here and gone while nobody looked
             number = self._number_of(knock)
             self._waiting[number] = knock
             if knock.hello.peer is not None:
@@ -58,6 +63,15 @@ class AtDoor:
                 continue
             self._face.call()
             self._show_knock(number, knock, hidden=self._hidden and not knock.known)
+
+    async def listen_left(self) -> None:
+        """Take away who went before they were answered. The numbers of others stay theirs."""
+        async for knock in self._duty.keeper.leavers.news:
+            number = next((each for each, waiting in self._waiting.items() if waiting is knock), "")
+            if number:
+                del self._waiting[number]
+                self._left.append(number)
+                self._face.note(f"{number}: they have left.", "2", event="knock_over", knock=number, why=LEFT)
 
     async def listen_offers(self) -> None:
         """Show offers as they come, and take them away when they are over."""
@@ -238,6 +252,8 @@ class AtDoor:
         if not number and len(self._waiting) == 1:
             return next(iter(self._waiting))
         waiting = ", ".join(self._waiting) or "nobody"
+        if number in self._left:
+            raise UsageError(f"{number} has left", hint=f"Nobody did anything wrong. Waiting at your doors: {waiting}.")
         raise UsageError(f"no knock {number!r}", hint=f"Waiting at your doors: {waiting}.")
 
 

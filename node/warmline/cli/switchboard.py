@@ -60,8 +60,12 @@ class Face(Protocol):
         """An answer to a question; UsageError where there is nobody to ask, since a program says all in its wish."""
         ...
 
+    def blank(self) -> None:
+        """Leave nothing on the screen."""
+        ...
+
     def end_now(self) -> NoReturn:
-        """End the program without another word to anybody, and leave nothing on the screen."""
+        """End the program at once."""
         ...
 
     def last_words(self) -> None:
@@ -262,8 +266,10 @@ class TerminalFace:
             raise UsageError("nothing was answered", hint="It stays as it was.")
         return answer.strip()
 
-    def end_now(self) -> NoReturn:
+    def blank(self) -> None:
         self._terminal.wipe()
+
+    def end_now(self) -> NoReturn:
         os._exit(0)
 
     def last_words(self) -> None:
@@ -323,6 +329,9 @@ class JsonFace:
 
     async def ask(self, words: str, *, hidden: bool = False) -> str:
         raise UsageError(f"this needs an answer: {words}", hint="A program says it together with its wish.")
+
+    def blank(self) -> None:
+        pass
 
     def end_now(self) -> NoReturn:
         os._exit(0)

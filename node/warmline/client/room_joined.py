@@ -71,13 +71,14 @@ class JoinedRoom(RoomConversation):
                 await self._do(partial(_take_control, answer))
 
     async def _come_in(self, line: str, listing: bytes, accepted: bytes | None, attempt: bytes | None) -> None:
-        joined = await self._seek(self.contact, self._persona, line, listing, attempt, accepted=accepted)
-        if joined is None:
-            return
-        if not await self._enter(joined):
-            self._end("unproven")
-            return
-        self._nursery.start_soon(self._follow_log)
+        with self._approach:
+            joined = await self._seek(self.contact, self._persona, line, listing, attempt, accepted=accepted)
+            if joined is None:
+                return
+            if not await self._enter(joined):
+                self._end("unproven")
+                return
+            self._nursery.start_soon(self._follow_log)
 
     async def _enter(self, joined: Joined) -> bool:
         assert self._seeking is not None

@@ -27,7 +27,7 @@ acknowledged is offered again there. A member out of step says Hello again by it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -40,9 +40,16 @@ from warmline.client.room_conversation import NO_KEY, RoomConversation
 from warmline.client.room_joined import JoinedRoom, join_room
 from warmline.client.session_client import Client, pack_address
 from warmline.client.session_conversation import conversing
-from warmline.client.session_doors import DoorKeeper, Knocking
+from warmline.client.session_doors import DoorKeeper, Knocking, LetInAgain, TakenBack
 from warmline.client.session_seeking import Persona
-from warmline_protocol.errors import MalformedError, RefusedError, RemoteError, UnreachableError, WarmlineError
+from warmline_protocol.errors import (
+    MalformedError,
+    RefusedError,
+    RemoteError,
+    UnreachableError,
+    UsageError,
+    WarmlineError,
+)
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.queue.address import QueueAddress
 from warmline_protocol.queue.auth import queue_id
@@ -87,6 +94,8 @@ class HostedRoom(RoomConversation):
         """Let them in. RefusedError ``full`` when there is no seat, ``facilitators`` when a second one is needed
         first (answer them ``keeper.busy(knock)``, or name one); ``rules`` when they accepted others than these: then
         they have been told to look again."""
+        if keeper.leavers.gone(knock.attempt):
+            raise UsageError("they have left", hint="They went before you answered; nothing is counted.")
         refused = None
         try:
             await self._do(lambda room, now: room.admit(knock.hello, now), asked=True)
@@ -99,7 +108,8 @@ class HostedRoom(RoomConversation):
             if refused.code == "rules":
                 await keeper.stale(knock)
             raise refused
-        keeper.settled(knock, room=_while_it_lives(self))
+        again, left = _while_it_lives(self)
+        keeper.settled(knock, room=again, left=left)
 
     async def _let_in_again(self, hello: Hello) -> bool:
         """Somebody who is in said Hello again by itself: its Welcome got lost, or it is out of step."""
@@ -232,7 +242,7 @@ class HostedRoom(RoomConversation):
                 self._wanted.set()
 
 
-def _while_it_lives(room: HostedRoom) -> Callable[[Hello], Awaitable[bool]]:
+def _while_it_lives(room: HostedRoom) -> tuple[LetInAgain, TakenBack]:
     """For a door, which remembers who was let in where for longer than the room and what was said in it should last."""
     there = ref(room)
 
@@ -240,7 +250,12 @@ def _while_it_lives(room: HostedRoom) -> Callable[[Hello], Awaitable[bool]]:
         living = there()
         return living is not None and await living._let_in_again(hello)
 
-    return again
+    async def left(attempt: bytes) -> None:
+        living = there()
+        if living is not None and not living.closed:
+            await living._do(lambda room, now: room.taken_back(attempt, now))
+
+    return again, left
 
 
 @asynccontextmanager

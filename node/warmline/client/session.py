@@ -389,6 +389,7 @@ async def resume_session(
 
 async def _seek(session: Session, line: str, listing: bytes, attempt: bytes | None, peer: Peer | None) -> None:
     assert session._contact is not None and session._me is not None
-    joined = await session._seek(session._contact, session._me, line, listing, attempt, peer)
-    if joined is not None:
-        await session._come_in(joined)
+    with session._approach:
+        joined = await session._seek(session._contact, session._me, line, listing, attempt, peer)
+        if joined is not None:
+            await session._come_in(joined)

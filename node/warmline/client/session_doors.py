@@ -5,7 +5,8 @@ them waiting when it comes back. Declining needs no reason and no reading: what 
 for it, and the answer is the same either way. A Hello to a contact key that is past its date is answered ``stale`` at
 once; the private half lives a day longer for that alone.
 
-Who gets as far as being shown is for ``door_policy`` to say; thin offers are in ``offers``.
+Who gets as far as being shown is for ``door_policy`` to say; thin offers are in ``offers``, those who knocked and left
+in ``session_leavers``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -27,22 +28,14 @@ from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_conversation import conversing
 from warmline.client.session_door_lane import DoorLane, OwnDoor
 from warmline.client.session_keep import Keep
-from warmline.client.session_knock import ContactKey, DoorAnswers, Knocking
+from warmline.client.session_knock import ContactKey, DoorAnswers, Knocking, ahead_s, replies_of
+from warmline.client.session_leavers import Leavers
 from warmline.client.vault import Vault
 from warmline.scopes import sole_error
-from warmline_protocol import limits
 from warmline_protocol.errors import RemoteError, UsageError, WarmlineError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.session.hello import Hello
-from warmline_protocol.session.messages import clean
-from warmline_protocol.session.mlswire import lifetime_of_key_package
-from warmline_protocol.session.offers import (
-    AtDoor,
-    Introduced,
-    Offer,
-    OfferOver,
-    read_at_door,
-)
+from warmline_protocol.session.offers import LEFT, Introduced, Offer, OfferOver, read_at_door
 from warmline_protocol.session.pair import Pair
 
 if TYPE_CHECKING:
@@ -52,8 +45,12 @@ log = logging.getLogger("warmline.client")
 _ATTEMPTS_KEPT = 1024
 _EXPECTED_MAX = 256
 _EARLY_WAITING = 64
-_EARLY_SPARE = 0.1
 _INTRODUCTIONS = 16
+
+LetInAgain: TypeAlias = Callable[[Hello], Awaitable[bool]]
+"""A room hears of an attempt that it let in: is it in by this Hello?"""
+TakenBack: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""A room hears that whoever came by this attempt left before they were in."""
 
 
 class DoorKeeper:
@@ -75,6 +72,7 @@ class DoorKeeper:
         self.gate = gate
         self._answers = DoorAnswers(client, nursery)
         self.offers = Offers(client.clock, nursery, self._answers.say_to_offer, self._welcome_offer, self.expect)
+        self.leavers = Leavers(nursery)
         self.unreadable = 0
         self.feedback: Side | None = None
         """The supporter's part of the token exchange, for every session from now on."""
@@ -84,7 +82,7 @@ class DoorKeeper:
         self._lanes: list[DoorLane] = []
         self._seen: dict[bytes, bytes] = {}
         self._let_in: dict[bytes, Session] = {}
-        self._rooms: dict[bytes, Callable[[Hello], Awaitable[bool]]] = {}
+        self._rooms: dict[bytes, tuple[LetInAgain, TakenBack | None]] = {}
         self._expected: dict[bytes, int] = {}
         self._doors_moved = trio.Event()
         self._early = 0
@@ -136,7 +134,7 @@ class DoorKeeper:
         keys = self._contact_keys()
         try:
             said, index = read_at_door(cell, [each.key for each in keys])
-            for reply in _replies(said):
+            for reply in replies_of(said):
                 unpack_address(reply)
         except WarmlineError:
             self.unreadable += 1
@@ -146,12 +144,13 @@ class DoorKeeper:
         if isinstance(said, Hello):
             self._heard_hello(lane, seq, said, stale)
             return
-        lane.decided(seq)  # none of these is worth keeping for another day
         if isinstance(said, OfferOver):
-            self.offers.ended(said)
-        elif stale:
+            self._heard_over(lane, seq, said)
             return
-        elif isinstance(said, Offer):
+        lane.decided(seq)  # none of these is worth keeping for another day
+        if stale:
+            return
+        if isinstance(said, Offer):
             self.offers.came(said)
         else:
             with suppress(trio.WouldBlock):
@@ -161,16 +160,32 @@ class DoorKeeper:
         if stale:
             self._answers.say(hello, "stale")
             lane.decided(seq)
-        elif self._seen.get(hello.attempt) == hello.key_package:
+        elif self._seen.get(hello.attempt) == hello.key_package or self.leavers.gone(hello.attempt):
             lane.decided(seq)  # offered at a second door, or a node that repeats itself
         else:
             self._remember(hello)
-            ahead = _ahead_s(hello, self.client.clock.utc_ms())
+            ahead = ahead_s(hello, self.client.clock.utc_ms())
             if ahead and self._early < _EARLY_WAITING:
                 self._early += 1
                 self._nursery.start_soon(self._show_later, ahead, lane, seq, hello)
             else:
                 self._show(lane, seq, hello)
+
+    def _heard_over(self, lane: DoorLane, seq: int, said: OfferOver) -> None:
+        self.offers.ended(said)
+        if said.why != LEFT:
+            lane.decided(seq)
+            return
+        self.leavers.left(lane, seq, said.attempt)
+        self._tell_left(said.attempt)
+
+    def _tell_left(self, attempt: bytes) -> None:
+        """Whoever let them in meanwhile waits for nobody."""
+        session, (_, taken_back) = self._let_in.get(attempt), self._rooms.get(attempt, (None, None))
+        if session is not None:
+            self._nursery.start_soon(session._do, Pair.taken_back)
+        if taken_back is not None:
+            self._nursery.start_soon(taken_back, attempt)
 
     async def _show_later(self, ahead: float, lane: DoorLane, seq: int, hello: Hello) -> None:
         """The seeker's clock is ahead, and the engine takes no key package from the future."""
@@ -188,9 +203,12 @@ class DoorKeeper:
         if session is not None and not session.closed:
             self._nursery.start_soon(self._let_in_again, session, lane, seq, hello)
             return
+        if self.leavers.gone(hello.attempt):
+            lane.decided(seq)
+            return
         room = self._rooms.get(hello.attempt)
         if room is not None:
-            self._nursery.start_soon(self._room_again, room, lane, seq, hello)
+            self._nursery.start_soon(self._room_again, room[0], lane, seq, hello)
             return
         expected = self._is_expected(hello.attempt) and not hello.listing
         self.offers.claimed(hello.attempt)
@@ -198,25 +216,21 @@ class DoorKeeper:
         if decision is not Decision.SHOW:
             self._turn_away(lane, seq, hello, decision)
             return
-        name = clean(hello.name) if hello.name else ""
-        line = clean(hello.line) if hello.line else ""
-        avatar = hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")
-        self._say.send_nowait(
-            Knocking(hello.attempt, name, avatar, line, hello.listing, expected, known, hello, lane, seq)
-        )
+        knock = Knocking.by(hello, lane, seq, expected=expected, known=known)
+        self.leavers.waits(knock)
+        self._say.send_nowait(knock)
 
     def _turn_away(self, lane: DoorLane, seq: int, hello: Hello, decision: Decision) -> None:
         lane.decided(seq)
-        if decision is Decision.BUSY:
-            self._answers.say(hello, "busy")
-        else:
-            self._answers.decline_later(hello)
+        self._answers.turn_away(hello, busy=decision is Decision.BUSY)
 
     # -- answering
 
     async def accept(self, knock: Knocking) -> Session:
-        """Talk to them. :class:`UsageError` when as many sessions go on as this supporter takes, RemoteError when what
-        they sent is no way to begin one: then the knock is settled."""
+        """Talk to them. :class:`UsageError` when as many sessions go on as this supporter takes, or they have left;
+        RemoteError when what they sent is no way to begin one: then the knock is settled."""
+        if self.leavers.gone(knock.attempt):
+            raise UsageError("they have left", hint="They went before you answered; nothing is counted.")
         if len(self.sessions) >= self.gate.rules.at_once:
             raise UsageError(
                 f"{self.gate.rules.at_once} sessions are open already", hint="End one, or answer this one `busy`."
@@ -234,6 +248,8 @@ class DoorKeeper:
         self.gate.began()
         self._nursery.start_soon(self._notice_end, session, knock.attempt)
         self.settled(knock)
+        if self.leavers.gone(knock.attempt):  # they went in this moment
+            self._tell_left(knock.attempt)
         return session
 
     async def take_up(self, kept: bytes) -> Session:
@@ -296,9 +312,7 @@ class DoorKeeper:
             self.unreadable += 1  # a key package that is none: what went on goes on
         lane.decided(seq)
 
-    async def _room_again(
-        self, room: Callable[[Hello], Awaitable[bool]], lane: DoorLane, seq: int, hello: Hello
-    ) -> None:
+    async def _room_again(self, room: LetInAgain, lane: DoorLane, seq: int, hello: Hello) -> None:
         """Who is in a room and lost the thread is let in without asking; who was taken out knocks like anybody."""
         if await room(hello):
             lane.decided(seq)
@@ -321,30 +335,17 @@ class DoorKeeper:
         self._answers.say(knock.hello, "stale")
         self.settled(knock)
 
-    def settled(self, knock: Knocking, *, room: Callable[[Hello], Awaitable[bool]] | None = None) -> None:
-        """The Hello was answered. A ``room`` that admitted it hears of the same attempt again: did it let them in?"""
+    def settled(self, knock: Knocking, *, room: LetInAgain | None = None, left: TakenBack | None = None) -> None:
+        """The Hello was answered. A ``room`` that admitted it hears of the same attempt again: did it let them in?
+        ``left`` hears when they say that they went before they were in."""
+        self.leavers.settled(knock)
         if room is not None:
-            self._rooms[knock.attempt] = room
-        knock._lane.decided(knock._seq)
+            self._rooms[knock.attempt] = (room, left)
+            if self.leavers.gone(knock.attempt):
+                self._tell_left(knock.attempt)
 
     def _welcome_offer(self) -> Decision:
         return self.gate.takes_offers(self.busy_seats)
-
-
-def _ahead_s(hello: Hello, now_ms: int) -> float:
-    """Seconds until the Hello's key package is good by this clock; 0 where it is, or where no waiting helps."""
-    try:
-        ahead = lifetime_of_key_package(hello.key_package)[0] * 1000 - now_ms
-    except RemoteError:
-        return 0.0
-    return ahead / 1000 + _EARLY_SPARE if 0 < ahead <= limits.CLOCK_SKEW_MS else 0.0
-
-
-def _replies(said: AtDoor) -> tuple[bytes, ...]:
-    """The queues that something at the door wants its answer in."""
-    if isinstance(said, Hello):
-        return said.replies
-    return (said.reply,) if isinstance(said, Offer) else ()
 
 
 @asynccontextmanager

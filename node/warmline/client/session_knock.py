@@ -12,9 +12,12 @@ from warmline.client.identity import ContactSecret
 from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_door_lane import DoorLane
 from warmline.client.session_outlets import offer
-from warmline_protocol.errors import WarmlineError
+from warmline_protocol import limits
+from warmline_protocol.errors import RemoteError, WarmlineError
 from warmline_protocol.session.hello import Declined, Hello, seal_answer
-from warmline_protocol.session.offers import Offer, OfferAnswer, seal_offer_answer
+from warmline_protocol.session.messages import clean
+from warmline_protocol.session.mlswire import lifetime_of_key_package
+from warmline_protocol.session.offers import AtDoor, Offer, OfferAnswer, seal_offer_answer
 from warmline_protocol.session.xwing import SealingKey
 
 log = logging.getLogger("warmline.client")
@@ -22,6 +25,7 @@ log = logging.getLogger("warmline.client")
 DECLINE_AFTER: Final = (20.0, 90.0)
 """Seconds after which whom the door turns away is told so: about what a person takes."""
 DECLINES_WAITING: Final = 64
+EARLY_SPARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,14 @@ class Knocking:
     _lane: DoorLane = field(repr=False)
     _seq: int = field(repr=False)
 
+    @classmethod
+    def by(cls, hello: Hello, lane: DoorLane, seq: int, *, expected: bool, known: str) -> Knocking:
+        """From a Hello in a door's cell ``seq``; what is shown of it is clean."""
+        name = clean(hello.name) if hello.name else ""
+        line = clean(hello.line) if hello.line else ""
+        avatar = hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")
+        return cls(hello.attempt, name, avatar, line, hello.listing, expected, known, hello, lane, seq)
+
 
 class DoorAnswers:
     """Leaves answers in the queues that whoever is at the door named, best effort."""
@@ -67,9 +79,11 @@ class DoorAnswers:
         cells = seal_answer(Declined(hello.attempt, why), hello.reply_secret, self._client.rng.bytes)
         self._nursery.start_soon(self._leave, hello.replies, cells)
 
-    def decline_later(self, hello: Hello) -> None:
-        """As late as a person might; where very many wait for that, not at all."""
-        if self._waiting < DECLINES_WAITING:
+    def turn_away(self, hello: Hello, *, busy: bool) -> None:
+        """Busy at once, or a no as late as a person might say it; where very many wait for that, not at all."""
+        if busy:
+            self.say(hello, "busy")
+        elif self._waiting < DECLINES_WAITING:
             self._waiting += 1
             self._nursery.start_soon(self._decline_later, hello)
 
@@ -89,3 +103,19 @@ class DoorAnswers:
                 await offer(self._client, [unpack_address(reply) for reply in replies], cells)
             except WarmlineError as error:
                 log.debug("an answer could not be left: %s", type(error).__name__)
+
+
+def ahead_s(hello: Hello, now_ms: int) -> float:
+    """Seconds until the Hello's key package is good by this clock; 0 where it is, or where no waiting helps."""
+    try:
+        ahead = lifetime_of_key_package(hello.key_package)[0] * 1000 - now_ms
+    except RemoteError:
+        return 0.0
+    return ahead / 1000 + EARLY_SPARE if 0 < ahead <= limits.CLOCK_SKEW_MS else 0.0
+
+
+def replies_of(said: AtDoor) -> tuple[bytes, ...]:
+    """The queues that something at the door wants its answer in."""
+    if isinstance(said, Hello):
+        return said.replies
+    return (said.reply,) if isinstance(said, Offer) else ()

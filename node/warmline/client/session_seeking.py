@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ from warmline_protocol.records.card import Card
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.session.hello import Accepted, Answer, AnswerReader, Declined, Joined, Knock, Peer
 from warmline_protocol.session.machine import Machine
+from warmline_protocol.session.offers import LEFT, OfferOver, seal_at_door
+
+log = logging.getLogger("warmline.client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Asking(Conversation):
         self._seeking: Seeking | None = None
         self._stale_inlets: list[Inlet] = []
         self._renewing = False
+        self._approach = trio.CancelScope()
+        """Around the Hello and its answer: whoever leaves wants neither any more."""
 
     async def _open_queues(self) -> tuple[bytes, ...]:
         self._inlets = await open_inlets(self.client, self._nursery, 2, self._deliver, self._lost)
@@ -173,7 +179,16 @@ class Asking(Conversation):
 
     async def _close_lanes(self) -> None:
         self._inlets += self._stale_inlets
-        await super()._close_lanes()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.take_back)
+            nursery.start_soon(super()._close_lanes)
+
+    async def take_back(self) -> None:
+        """Who leaves before there was an answer says so at the door, in the time of a goodbye, and wants none now."""
+        if self._machine is None:
+            self._approach.cancel()
+            if self._seeking is not None:
+                await self._seeking.take_back()
 
 
 class Seeking:
@@ -209,6 +224,8 @@ class Seeking:
         self._accepted = accepted
         self.reply_secret = b""
         """Of the last Hello: what the supporter and this side share from then on."""
+        self._asked: list[QueueAddress] = []
+        """Doors that may hold a Hello of this attempt."""
 
     async def run(self, failed: Callable[[str], None]) -> Joined | None:
         """What the supporter let this side into; None when it did not, after ``failed`` was told why."""
@@ -225,6 +242,7 @@ class Seeking:
                 continue
             tries -= 1
             if isinstance(answer, Declined):
+                self._asked.clear()
                 self._failed(answer.why)
                 return None
             if not isinstance(answer, Accepted):
@@ -238,6 +256,25 @@ class Seeking:
                 continue
         self._failed("no answer")
         return None
+
+    async def take_back(self) -> None:
+        """Say where a Hello may wait that nobody is there any more: best effort, in the time of a goodbye."""
+        with trio.move_on_after(self._client.settings.goodbye):
+            async with trio.open_nursery() as nursery:
+                for door in self._asked:
+                    nursery.start_soon(self._take_back_at, door)
+
+    async def _take_back_at(self, asked: QueueAddress) -> None:
+        """At that door, or else at another: it is read wherever it lies."""
+        over = OfferOver(self.attempt, LEFT)
+        for door in [asked, *(each for each in self._contact.doors if each not in self._asked)]:
+            cell = await self._client.run_blocking(partial(seal_at_door, over, self._contact.contact))
+            try:
+                await self._append(door, cell)
+            except WarmlineError as error:
+                log.debug("a Hello could not be taken back: %s", type(error).__name__)
+            else:
+                return
 
     def _knock(self) -> Knock:
         return Knock(
@@ -273,9 +310,13 @@ class Seeking:
         cell = await self._client.run_blocking(partial(knock.cell, self._contact.contact))
         while doors:
             door = doors.pop(0)
+            if door not in self._asked:
+                self._asked.append(door)
             try:
                 await self._append(door, cell)
             except WarmlineError as error:
+                if isinstance(error, RefusedError):
+                    self._asked.remove(door)
                 codes.append(error.code if isinstance(error, RefusedError) else "unreachable")
                 continue
             self._conversation._tell(HelloHeld(door.node.peer_id))

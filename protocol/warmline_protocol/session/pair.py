@@ -38,6 +38,7 @@ class Pair(PairFeedback):
         self._renewed_ms = 0
         self._said_since = 0
         self._leaving_ms = 0
+        self._no_way_ms: int | None = None
 
     # -- beginnings
 
@@ -180,6 +181,32 @@ class Pair(PairFeedback):
         self._enqueue(Leave(why), now_ms, told=False)
         self._pump(now_ms, everywhere=True)
 
+    def taken_back(self, now_ms: int) -> None:
+        """The guest said at the door that it left. Whoever has been in says so inside, and nobody else can for them."""
+        if not self.met and not self.closed:
+            self._nobody_comes()
+
+    def _nobody_comes(self) -> None:
+        self._emit(events.Left(self.peer.id, self.peer_name or "Whoever knocked", "left"))
+        self._close("peer left")
+
+    def append_failed(self, token: int, code: str, why: str, now_ms: int) -> None:
+        super().append_failed(token, code, why, now_ms)
+        self._notice_no_way(now_ms)
+
+    def _notice_no_way(self, now_ms: int) -> None:
+        """The guest was never here and has no queue any more: it says Hello again soon, or left without a word."""
+        if not self._unmet_and_unreachable:
+            self._no_way_ms = None
+        elif self._no_way_ms is None:
+            self._no_way_ms = now_ms
+        elif now_ms >= self._no_way_ms + limits.HELLO_AGAIN_MS:
+            self._nobody_comes()
+
+    @property
+    def _unmet_and_unreachable(self) -> bool:
+        return self.is_host and not self.met and not self.closed and len(self._dead) == self.routes
+
     def finish(self) -> None:
         """The goodbye has had its time: whatever is still open is explained and the session ends."""
         self._close("left")
@@ -207,6 +234,7 @@ class Pair(PairFeedback):
         self._renew_if_due(now_ms)
         if self._ack_owed and not self._ack_on_way and now_ms >= self._ack_next_ms:
             self._send_ack(now_ms)
+        self._notice_no_way(now_ms)
         self._pump(now_ms)
 
     def next_timer(self) -> int | None:
@@ -214,6 +242,8 @@ class Pair(PairFeedback):
         if self.closed:
             return None
         due = [self.schedule.previous_until_ms, self._inbox.next_timer()]
+        if self._no_way_ms is not None:
+            due.append(self._no_way_ms + limits.HELLO_AGAIN_MS)
         if self._ack_owed and not self._ack_on_way and len(self._dead) < self.routes:
             due.append(self._ack_next_ms)
         soonest = min((each for each in due if each is not None), default=_NEVER)

@@ -1,4 +1,4 @@
-"""What the host does for the peace of a room: who may speak, who facilitates too, a word in private.
+"""What the host does for the peace of a room: who may speak, who facilitates too, a word in private, who never came.
 
 Only the host's word counts. A co-facilitator asks by a whisper, and the host's client does it.
 """
@@ -39,11 +39,33 @@ class RoomFacilitating(RoomChanges):
         super().__init__(*arguments, **more)
         self._guests: dict[bytes, Guest] = {}
         self._asked: dict[bytes, bytes] = {}
+        self._never_came: set[bytes] = set()
         self.manners.conduct = Conduct(mute_first=False, slow_ms=0)
 
     def remove(self, member: bytes, now_ms: int) -> None:
         """Take somebody out."""
         raise NotImplementedError
+
+    def taken_back(self, attempt: bytes, now_ms: int) -> None:
+        """Whoever was let in by this Hello said at the door that they left before they were in. Somebody who has said
+        something in here takes leave in here, and nobody can do it for them."""
+        self._waiting = [each for each in self._waiting if each.attempt != attempt]
+        change = self._change or self._landed
+        if change is not None and any(each.attempt == attempt for each in change.hellos):
+            self._never_came.add(attempt)
+        member = self._member_of_attempt(attempt)
+        if member is not None and all(each.id != member for each in self._inboxes):
+            self._has_gone(member)
+            self._change_next(now_ms)
+
+    def _has_gone(self, member: bytes) -> None:
+        person = self.people.pop(member, None)
+        if person is not None:
+            self._emit(events.Left(member, person.name, "left"))
+        self._leaving_members.append(member)
+
+    def _member_of_attempt(self, attempt: bytes) -> bytes | None:
+        return next((member for member, guest in self._guests.items() if guest.attempt == attempt), None)
 
     def _check_here(self, member: bytes, *, not_me: bool = False) -> None:
         if (not_me and member == self.me.id) or all(each.id != member for each in self._roster):

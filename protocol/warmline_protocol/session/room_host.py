@@ -197,9 +197,6 @@ class HostRoom(RoomFacilitating):
     def _not_yet_in(self, hellos: Sequence[Hello]) -> int:
         return sum(member_of_key_package(each.key_package) not in self._roster for each in hellos)
 
-    def _member_of_attempt(self, attempt: bytes) -> bytes | None:
-        return next((member for member, guest in self._guests.items() if guest.attempt == attempt), None)
-
     def _rank_again(self, member: bytes, attempt: bytes) -> None:
         conduct = self._conduct
         self._ranks[attempt] = _Rank(
@@ -234,6 +231,9 @@ class HostRoom(RoomFacilitating):
                 self._same_rank(rank, member)
             name = clean(hello.name) if hello.name else "someone"
             self._meet(Person(member, name, hello.avatar.ljust(limits.AVATAR_SIZE, b"\0")))
+            if hello.attempt in self._never_came:
+                self._never_came.remove(hello.attempt)
+                self._has_gone(member)
 
     def _same_rank(self, rank: _Rank, member: bytes) -> None:
         conduct = self._conduct
