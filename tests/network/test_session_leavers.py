@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,15 @@ from warmline_protocol.session.events import Closed, Joined, Left
 from warmline_protocol.session.hello import Knock
 from warmline_protocol.session.offers import ANSWERED, LEFT, OfferOver, seal_at_door
 
+LONG = 30.0
+"""Seconds for a goodbye: what is to be said here is said on a busy machine too."""
 RIVER, MOSS = Persona("River", b"r" * 16), Persona("Moss", b"m" * 16)
 ADA = Persona("Ada", b"a" * 16)
+
+
+def leaving(client: Client) -> Client:
+    client.settings = replace(client.settings, goodbye=LONG)
+    return client
 
 
 async def test_who_leaves_before_the_answer_leaves_no_ghost_at_the_door(tmp_path: Path) -> None:
@@ -29,12 +37,12 @@ async def test_who_leaves_before_the_answer_leaves_no_ghost_at_the_door(tmp_path
         async with some_nodes(tmp_path, 5) as nodes:
             ada = an_ada(nodes, entry=0, door=ENTRIES)
             async with ada.at_the_door() as keeper:
-                async with open_session(a_client(nodes, 1), ada.contact, me=RIVER):
+                async with open_session(leaving(a_client(nodes, 1)), ada.contact, me=RIVER):
                     knock = await keeper.knocks.receive()
                 assert await keeper.leavers.news.receive() is knock
                 with pytest.raises(UsageError, match="they have left"):
                     await keeper.accept(knock)
-                async with join_room(a_client(nodes, 1), ada.contact, b"g" * 32, me=RIVER):
+                async with join_room(leaving(a_client(nodes, 1)), ada.contact, b"g" * 32, me=RIVER):
                     knock = await keeper.knocks.receive()
                 assert await keeper.leavers.news.receive() is knock
                 async with host_room(ada.client, key=ada.key, me=ADA) as room:
@@ -51,7 +59,7 @@ async def test_a_knock_that_came_and_went_while_nobody_was_there_is_not_shown(tm
             ada = a_supporter(street)
             async with ada.at_the_door():
                 pass  # the door exists; Ada goes to sleep
-            async with open_session(street.client("river"), ada.contact, me=RIVER) as session:
+            async with open_session(leaving(street.client("river")), ada.contact, me=RIVER) as session:
                 await until(session, HelloHeld)
             async with ada.at_the_door() as keeper, open_session(street.client("moss"), ada.contact, me=MOSS):
                 gone = await keeper.leavers.news.receive()
@@ -75,7 +83,7 @@ async def append(client: Client, door: QueueAddress, cell: bytes) -> None:
 async def test_that_they_left_may_be_read_before_their_hello_at_another_door(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with a_street(tmp_path) as street:
-            ada, client, attempt = a_supporter(street, doors=2), street.client("river"), b"a" * 16
+            ada, client, attempt = a_supporter(street, doors=2), leaving(street.client("river")), b"a" * 16
             over = seal_at_door(OfferOver(attempt, LEFT), ada.contact.contact)
             async with ada.at_the_door() as keeper:
                 await keeper.wait_doors_up(2)
@@ -93,7 +101,7 @@ async def test_a_door_whose_node_is_away_is_spoken_for_at_another(tmp_path: Path
             ada = a_supporter(street, doors=2)
             async with ada.at_the_door() as keeper:
                 await keeper.wait_doors_up(2)
-                async with open_session(street.client("river"), ada.contact, me=RIVER) as session:
+                async with open_session(leaving(street.client("river")), ada.contact, me=RIVER) as session:
                     knock = await keeper.knocks.receive()
                     held = await until(session, HelloHeld)
                     street.house(held.node).die()
@@ -103,7 +111,7 @@ async def test_a_door_whose_node_is_away_is_spoken_for_at_another(tmp_path: Path
 async def test_only_who_knows_the_attempt_ends_a_knock_and_only_by_leaving(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with a_street(tmp_path) as street:
-            ada, river = a_supporter(street), street.client("river")
+            ada, river = a_supporter(street), leaving(street.client("river"))
             async with ada.at_the_door() as keeper, open_session(river, ada.contact, me=RIVER) as session:
                 knock = await keeper.knocks.receive()
                 for over in (OfferOver(b"x" * 16, LEFT), OfferOver(knock.attempt, ANSWERED)):
@@ -133,7 +141,7 @@ def elsewhere(client: Client, door: QueueAddress) -> None:
 async def test_a_yes_that_crosses_with_the_leaving_ends_at_both_sides(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with a_street(tmp_path) as street:
-            ada, river = a_supporter(street), street.client("river")
+            ada, river = a_supporter(street), leaving(street.client("river"))
             (door,) = ada.contact.doors
             elsewhere(river, door)
             async with ada.at_the_door() as keeper:
@@ -149,7 +157,7 @@ async def test_a_yes_that_crosses_with_the_leaving_ends_at_both_sides(tmp_path: 
 async def test_a_guest_who_left_while_the_host_let_them_in_is_out_of_the_room(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with a_street(tmp_path) as street:
-            ada, river = a_supporter(street), street.client("river")
+            ada, river = a_supporter(street), leaving(street.client("river"))
             (door,) = ada.contact.doors
             elsewhere(river, door)
             with_log = [each for each in ada.client.queue_nodes() if each.address == door.node]

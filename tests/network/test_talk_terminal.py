@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,12 @@ def marta(network: Network) -> Path:
     return network.supporter("Marta")
 
 
+@pytest.fixture(scope="module")
+def ada(network: Network) -> Path:
+    """At whose door knocks are left behind: whoever takes the oldest knock at Marta's must find their own."""
+    return network.supporter("Ada")
+
+
 @contextmanager
 def on_duty(network: Network, folder: Path, width: int = 80) -> Iterator[Terminal]:
     options, fd = with_passphrase(PASSPHRASE)
@@ -37,8 +43,8 @@ def on_duty(network: Network, folder: Path, width: int = 80) -> Iterator[Termina
 
 
 @contextmanager
-def seeking(network: Network, *options: str, width: int = 80) -> Iterator[Terminal]:
-    with terminal(warmline("talk", "--with", "Marta", *network.entry, *options), width=width) as shown:
+def seeking(network: Network, *options: str, whom: str = "Marta", width: int = 80) -> Iterator[Terminal]:
+    with terminal(warmline("talk", "--with", whom, *network.entry, *options), width=width) as shown:
         yield shown
 
 
@@ -88,14 +94,37 @@ def test_a_conversation_from_the_first_screen_to_the_goodbye(network: Network, m
 
 
 @pytest.mark.parametrize("keys", ["\x03", "\x04", "half a line\x03"])
-def test_leaving_by_a_key_gives_the_terminal_back(network: Network, marta: Path, keys: str) -> None:
-    with seeking(network, "--adult", "--name", "River", "--line", "hello") as seeker:
+def test_leaving_by_a_key_gives_the_terminal_back(network: Network, ada: Path, keys: str) -> None:
+    with seeking(network, "--adult", "--name", "River", "--line", "hello", whom="Ada") as seeker:
         before = seeker.modes()
         seeker.expect("Your hello is at their door.")
         assert seeker.modes() != before
         seeker.type(keys)
         assert seeker.ended() == 0
         assert seeker.modes() == before
+
+
+@pytest.mark.parametrize("keys", ["/leave\r", "half a line\x1c"])
+def test_whoever_leaves_before_the_answer_is_no_longer_at_the_door(network: Network, tmp_path: Path, keys: str) -> None:
+    """They have three seconds to say so, which a busy machine may need for something else: then another one knocks."""
+    name = f"Bo {len(keys)}"
+    options = ("--adult", "--name", "River", "--line", "hello", "--data", str(tmp_path / "river"))
+    with on_duty(network, network.supporter(name)) as supporter:
+        for number in range(1, 6):
+            with seeking(network, *options, whom=name) as seeker:
+                seeker.expect("Your hello is at their door.")
+                supporter.expect(f"{number}: somebody knocks")
+                seeker.type(keys)
+                if keys.startswith("/"):
+                    seeker.expect("You have left.")
+                assert seeker.ended() == 0
+            with suppress(AssertionError):
+                supporter.expect(f"{number}: they have left.", 15)
+                break
+        supporter.type(f"/accept {number}\r")
+        supporter.expect(f"{number} has left. Nobody did anything wrong.")
+        supporter.type("\x04")
+        assert supporter.ended() == 0
 
 
 def test_people_under_18_are_not_turned_away_coldly(network: Network, marta: Path) -> None:
