@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import trio
 
 from support.conversations import PATIENCE, Street, Supporter, a_street, a_supporter, rest, until
+from support.records import card
 from warmline.client.rooms import HostedRoom, JoinedRoom, host_room, join_room
-from warmline.client.session import Persona
+from warmline.client.session import Contact, Persona
 from warmline.client.session_doors import DoorKeeper
 from warmline_protocol.errors import UsageError
 from warmline_protocol.session.events import Closed, Joined, Left, MessageState, TextReceived
@@ -123,3 +124,22 @@ async def test_the_log_dies_and_the_room_moves(tmp_path: Path) -> None:
                 late = await comes_in(stack, meeting, "Late")
                 await meeting.host.send("hello, Late")
                 assert (await until(late, TextReceived)).text == "hello, Late"
+
+
+async def test_a_room_is_found_when_the_node_of_its_listings_door_is_away(tmp_path: Path) -> None:
+    """A listing names one door. Where the room's log was on the same node, nobody came in any more."""
+    with trio.fail_after(PATIENCE):
+        async with a_street(tmp_path) as street:
+            ada = a_supporter(street, doors=2)
+            doors = tuple(each.door for each in ada.doors)
+            ana = card(ada.key.public, doors=doors)
+            ana = replace(ana, contact=replace(ana.contact, public=ada.contact.contact))
+            contact = Contact.at_door(ana, ada.key.public, doors[0].node, doors[0].door)
+            async with (
+                ada.at_the_door() as keeper,
+                host_room(ada.client, key=ada.key, me=Persona("Ada", b"a" * 16)) as host,
+            ):
+                street.house(doors[0].node.peer_id).die()
+                async with join_room(street.client("Late"), contact, LISTING, me=Persona("Late", bytes(16))) as late:
+                    await host.admit(await keeper.knocks.receive(), keeper)
+                    await late.wait_established()

@@ -53,8 +53,11 @@ class Contact:
 
     @classmethod
     def at_door(cls, card: Card, key: bytes, node: NodeAddress, door: bytes, record: bytes = b"") -> Contact:
-        """The same supporter at another door: that of a listing."""
-        return cls(key, card.contact.public, (QueueAddress(node, door, bytes(32)),), record)
+        """The same supporter, first at another door: that of a listing. Where its node is away, a Hello for the listing
+        is heard at any door of the card."""
+        first = QueueAddress(node, door, bytes(32))
+        others = tuple(each for each in cls.of(card, key).doors if each.queue != door)
+        return cls(key, card.contact.public, (first, *others), record)
 
 
 @dataclass(frozen=True, slots=True)
