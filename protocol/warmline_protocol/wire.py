@@ -29,6 +29,7 @@ from warmline_protocol.errors import MalformedError, UsageError
 T = TypeVar("T")
 TAG = "t"
 Reader: TypeAlias = "Callable[[Any], Any]"
+Writer: TypeAlias = "Callable[[Any], Value]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,12 @@ def from_wire(data: bytes, one_of: tuple[type[T], ...], *, max_size: int = limit
 def pack(obj: object) -> dict[str, Value]:
     """A dataclass as a plain map, checked; nested dataclasses become nested maps."""
     out: dict[str, Value] = {}
-    for name, kind in _grammar(type(obj)).items():
+    for name, write, optional in _writers_of(type(obj)):
         value = getattr(obj, name)
-        if value is None and _optional(kind):
+        if value is None and optional:
             continue
         try:
-            out[name] = _lower(value, kind)
+            out[name] = write(value)
         except MalformedError as error:
             raise UsageError(f"{type(obj).__name__}.{name}: {error}") from None
     return out
@@ -141,6 +142,7 @@ def _unknown(cls: type[object], fields: Mapping[str, Any]) -> str | None:
 
 _grammars: dict[type[object], dict[str, Any]] = {}
 _readers: dict[type[object], tuple[tuple[str, Reader, bool], ...]] = {}
+_writers: dict[type[object], tuple[tuple[str, Writer, bool], ...]] = {}
 
 
 def _readers_of(cls: type[object]) -> tuple[tuple[str, Reader, bool], ...]:
@@ -148,6 +150,14 @@ def _readers_of(cls: type[object]) -> tuple[tuple[str, Reader, bool], ...]:
     if known is None:
         grammar = _grammar(cls)
         known = _readers[cls] = tuple((name, _reader(kind), _optional(kind)) for name, kind in grammar.items())
+    return known
+
+
+def _writers_of(cls: type[object]) -> tuple[tuple[str, Writer, bool], ...]:
+    known = _writers.get(cls)
+    if known is None:
+        grammar = _grammar(cls)
+        known = _writers[cls] = tuple((name, _writer(kind), _optional(kind)) for name, kind in grammar.items())
     return known
 
 
@@ -180,21 +190,34 @@ def _split(kind: Any) -> tuple[Any, tuple[object, ...]]:
     return kind, ()
 
 
-def _lower(value: Any, kind: Any) -> Value:
+def _writer(kind: Any) -> Writer:
+    """What turns a field of type ``kind`` into a plain value: :func:`_reader`'s inverse, built once likewise."""
     base, rules = _split(kind)
     if typing.get_origin(base) is tuple:
-        item = typing.get_args(base)[0]
+        return _tuple_writer(_writer(typing.get_args(base)[0]), [_rule(rule) for rule in rules])
+    if dataclasses.is_dataclass(base):
+        return _class_writer(typing.cast("type[Any]", base))
+    return _reader(kind)  # a plain value is the same on both sides
+
+
+def _tuple_writer(item: Writer, checks: Sequence[Reader]) -> Writer:
+    def write(value: Any) -> Value:
         if not isinstance(value, tuple):
             raise MalformedError("not a tuple")
-        _check(value, rules)
-        return [_lower(each, item) for each in value]
-    if dataclasses.is_dataclass(base):
-        if not isinstance(value, typing.cast("type[object]", base)):
-            raise MalformedError(f"not a {base}")
+        for check in checks:
+            check(value)
+        return [item(each) for each in value]
+
+    return write
+
+
+def _class_writer(cls: type[Any]) -> Writer:
+    def write(value: Any) -> Value:
+        if not isinstance(value, cls):
+            raise MalformedError(f"not a {cls}")
         return pack(value)
-    _check_type(value, base)
-    _check(value, rules)
-    return typing.cast("Value", value)
+
+    return write
 
 
 def _reader(kind: Any) -> Reader:

@@ -119,6 +119,24 @@ async def test_a_keeper_that_lacks_nobody_sleeps(autojump_clock: trio.testing.Mo
     assert looks <= 15
 
 
+async def test_a_tuple_of_candidates_that_changes_is_read_again(autojump_clock: trio.testing.MockClock) -> None:
+    addrs = tuple(f"/ip4/192.0.2.{n}/tcp/1/p2p/{key_of(f'somebody {n}').peer_id}" for n in range(1, 4))
+    given: tuple[str, ...] = ()
+    host = EverybodyAnswers()
+    async with open_keeper(host, KeeperSettings(degree=3), candidates=lambda: given, rng=SeededRng(3)) as keeper:
+        await trio.sleep(1)
+        assert keeper.degree == 0
+        for count in range(1, 4):
+            given = addrs[:count]
+            keeper.reconsider()
+            await trio.sleep(1)
+            assert keeper.degree == len(host.peers()) == count
+        given = addrs[1:]
+        keeper.reconsider()
+        await trio.sleep(1)
+        assert (keeper.degree, len(host.peers())) == (2, 3)  # one is connected and counts no more
+
+
 async def test_a_lost_pinned_peer_is_tried_twice_a_minute(autojump_clock: trio.testing.MockClock) -> None:
     nowhere = f"/ip4/192.0.2.1/tcp/1/p2p/{key_of('nobody').peer_id}"
     settings = KeeperSettings(degree=0, pinned=(nowhere,))

@@ -191,9 +191,7 @@ async def build_node(
             open_keeper(
                 host,
                 KeeperSettings(degree=config.node.peers_min, pinned=config.net.bootstrap),
-                candidates=lambda: [
-                    addr for record in directory.nodes() for addr in dialable(record.addrs, host.addrs())
-                ],
+                candidates=_Candidates(directory, host),
                 rng=rng,
             )
         )
@@ -236,10 +234,34 @@ def _located(directory: Directory, host: Libp2pHost, peer: str) -> tuple[str, ..
     return None if told is None else dialable(told, host.addrs())
 
 
+class _Candidates:
+    """Where the known nodes are, as far as this one may dial them; the same tuple again until one of them changes.
+
+    The keeper asks at every change among its peers, and a directory knows a thousand nodes.
+    """
+
+    def __init__(self, directory: Directory, host: Libp2pHost) -> None:
+        self._directory = directory
+        self._host = host
+        self._told: tuple[str, ...] = ()
+        self._told_of: tuple[int, tuple[str, ...]] | None = None
+
+    def __call__(self) -> tuple[str, ...]:
+        own = self._host.addrs()
+        state = self._directory.nodes_version, own
+        if state != self._told_of:
+            self._told = tuple(addr for record in self._directory.nodes() for addr in dialable(record.addrs, own))
+            self._told_of = state
+        return self._told
+
+
 async def _meet_new_nodes(directory: Directory, keeper: Keeper) -> None:
     """A node that was just heard of may be the missing neighbour."""
+    seen = directory.nodes_version
     while True:
-        await directory.wait_change()
+        while directory.nodes_version == seen:
+            await directory.wait_change()
+        seen = directory.nodes_version
         keeper.reconsider()
         await trio.sleep(RECONSIDER_EVERY)
 

@@ -30,7 +30,7 @@ from warmline_protocol.errors import WarmlineError
 log = logging.getLogger("warmline.net")
 
 Candidates = Callable[[], Sequence[str]]
-"""Addresses (each with its peer id) of nodes worth knowing; called whenever peers are short."""
+"""Addresses (each with its peer id) of nodes worth knowing; called at each look. The same tuple: nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class Keeper:
     _missing: dict[str, None] = field(default_factory=dict)
     """Candidates that were connected, or were dialled, and are not there; as long as they are candidates."""
     _for_missing: bool = True
+    _given: Sequence[str] | None = None
+    _by_peer: dict[str, str] = field(default_factory=dict)
     _wake: trio.Event = field(default_factory=trio.Event)
     _met: trio.Event = field(default_factory=trio.Event)
     _feel_at: float = field(init=False)
@@ -126,20 +128,29 @@ class Keeper:
     def _wanted(self) -> list[str]:
         """The addresses to dial now: lost pinned ones, then random candidates up to the degree."""
         connected, now = set(self.host.peers()), trio.current_time()
-        candidates = _by_peer(self.candidates(), self.host.peer_id)
         pinned = _by_peer(self.settings.pinned, self.host.peer_id)
-        self._known = set(candidates) | set(pinned)
+        candidates = self._candidates(pinned)
         self._failures = {peer: failed for peer, failed in self._failures.items() if peer in self._known}
         wanted = [pinned[peer] for peer in sorted(pinned) if self._may_dial(peer, connected, now)]
-        others = sorted(peer for peer in candidates if peer not in pinned and self._may_dial(peer, connected, now))
         have = len(connected & self._known) + len(wanted)
         short = self.settings.degree - have
+        if short <= 0 and now < self._feel_at:
+            return wanted
+        others = sorted(peer for peer in candidates if peer not in pinned and self._may_dial(peer, connected, now))
         if short > 0:
             wanted += [candidates[peer] for peer in self.rng.sample(others, short)]
-        elif now >= self._feel_at:
+        else:
             self._feel_at = now + self.settings.feel_every * self.rng.uniform(0.8, 1.2)
             wanted += [candidates[peer] for peer in self._feel_for(others, have)]
         return wanted
+
+    def _candidates(self, pinned: dict[str, str]) -> dict[str, str]:
+        """The candidates by peer; whom they name, and the pinned, are known."""
+        given = self.candidates()
+        if given is not self._given or not isinstance(given, tuple):  # a list may have changed in place
+            self._given, self._by_peer = given, _by_peer(given, self.host.peer_id)
+            self._known = set(self._by_peer) | set(pinned)
+        return self._by_peer
 
     def _feel_for(self, others: list[str], have: int) -> Sequence[str]:
         """One more to meet: in turns anybody, while there is room, and somebody who is missing."""

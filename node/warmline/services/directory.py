@@ -184,6 +184,11 @@ class Directory:
         found = self.shelf.index.nodes(self.shelf.judge.clock.utc_ms())
         return tuple(record.body for record in found if isinstance(record.body, NodeRecord))
 
+    @property
+    def nodes_version(self) -> int:
+        """Another number whenever :meth:`nodes` may tell something else."""
+        return self.shelf.index.nodes_version
+
     async def wait_change(self) -> None:
         """Until a record comes, goes or changes."""
         await self._changed.wait()

@@ -64,6 +64,8 @@ class DirectoryIndex:
         self.own: bytes | None = None
         """The id of this node's own record, for which there is always room."""
         self.version = 0
+        self.nodes_version = 0
+        """Changes when a node record comes or goes: far more rarely."""
         self._held: dict[bytes, Held] = {}
         self._counts: dict[tuple[bytes, str], int] = {}
         self._peers: dict[str, bytes] = {}
@@ -141,6 +143,7 @@ class DirectoryIndex:
         self._nodes += not verified and record.ends == NODE
         if isinstance(record.body, NodeRecord):
             self._peers[record.body.peer_id] = record.id
+            self.nodes_version += 1
         self._buckets[bucket_of(record.id)][record.id] = record.digest
         self._changed(record.id)
 
@@ -164,6 +167,7 @@ class DirectoryIndex:
         self._nodes -= not held.verified and record.ends == NODE
         if isinstance(record.body, NodeRecord):
             self._peers.pop(record.body.peer_id, None)
+            self.nodes_version += 1
         del self._buckets[bucket_of(record.id)][record.id]
         self._changed(record.id)
 
