@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
 from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 from libp2p.custom_types import TProtocol
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.utils.varint import read_length_prefixed_protobuf
 
 from support.hosts import ECHO, ECHO_FRAME, LOOPBACK, LOOPBACK_WS, PATIENCE, a_host, echo, raw_stream
+from warmline.net.host import Libp2pHost
 from warmline_protocol.errors import UnreachableError
 
 
@@ -77,3 +81,35 @@ async def test_a_private_host_asks_nobody_who_they_are() -> None:
             await channel.send(b"hello")
             await channel.receive()
         assert asked == []
+
+
+async def test_guests_leave_nothing_in_the_memory_of_either_side() -> None:
+    async with a_host() as node:
+        node.serve(ECHO, echo, max_frame=ECHO_FRAME, max_channels_per_peer=4)
+        for _ in range(3):
+            await visit(node)  # what the first guests make is made once
+        before = await remains()
+        for _ in range(5):
+            await visit(node)
+        assert await remains() <= before
+
+
+async def visit(node: Libp2pHost) -> None:
+    gone = trio.Event()
+    async with a_host(listen=(), private=True) as client:
+        peer = await client.connect(node.addrs()[0])
+        async with await client.open_channel(peer, ECHO, max_frame=ECHO_FRAME) as channel:
+            await channel.send(b"hello")
+            await channel.receive()
+        node.on_peer_change(lambda _peer, connected: None if connected else gone.set())
+    with trio.fail_after(PATIENCE):
+        await gone.wait()
+
+
+async def remains() -> Counter[str]:
+    """What connections, hosts and their tasks are still held by somebody."""
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    gc.collect()
+    kinds = ("SwarmConn", "Swarm", "BoundedYamux", "PingingYamux", "FunctionTask", "SecureSession", "YamuxStream")
+    found = Counter(type(each).__name__ for each in gc.get_objects())
+    return Counter({kind: found[kind] for kind in kinds})

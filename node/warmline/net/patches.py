@@ -14,7 +14,7 @@ import threading  # noqa: TID251 - handed to the library, no thread is started
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import trio
 
@@ -300,14 +300,16 @@ def find_parent_task_fast() -> None:
     from libp2p.tools.anyio_service.trio_manager import TrioManager
     from libp2p.tools.anyio_service.trio_tasks import FunctionTask
 
-    owners: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+    # Weak on both sides: a library task refers to its Trio task, so that neither would ever go.
+    owners: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
 
     def adopt(self: Any, value: Any) -> None:
         self._trio_task = value
-        owners[value] = self
+        owners[value] = ref(self)
 
     def find(self: Any, trio_task: Any) -> Any:
-        task = owners.get(trio_task)
+        found = owners.get(trio_task)
+        task = None if found is None else found()
         return task if task is not None and _belongs(task, self._root_tasks) else None
 
     _set(FunctionTask, "trio_task", FunctionTask.__dict__["trio_task"].setter(adopt))
