@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,6 +154,41 @@ def test_a_word_in_private_with_a_yes_and_without(network: Network, marta: Path)
     assert duty.wait("aside_answered", name="Boba")["yes"] is False
     assert duty.hang_up() == 0
     assert not any("just us" in line for line in bob.heard)
+
+
+def test_a_guest_who_has_left_reports_what_the_host_signed(network: Network, marta: Path, tmp_path: Path) -> None:
+    duty, file = network.duty(marta), tmp_path / "report"
+    ann, bob = joins(network, duty, "Anja", "--closing"), joins(network, duty, "Bojan")
+    bob.do(do="say", text="my sister is called Ruth")
+    hears(ann, "my sister is called Ruth")
+    ann.do(do="say", text="please stop")
+    hears(duty, "please stop")
+    duty.do(do="say", text="you are all worthless")
+    hears(ann, "you are all worthless")
+    ann.do(do="leave")
+    closing = ann.wait("closing")
+    assert (closing["signed"], closing["lines"]) == (1, 3)
+    own = next(said["line"] for said in lines_of(ann, closing["lines"]) if said["mine"])
+    ann.do(do="report", text=f"{file} {own}")
+    reported = ann.wait("reported")
+    assert (reported["texts"], reported["own"]) == (1, 1)
+    ann.do(do="done")
+    assert ann.process.wait(30) == 0
+    shown = " ".join(run("report", "verify", str(file)).stdout.split())
+    assert "signed: you are all worthless" in shown
+    assert "unproven, the reporter's: please stop" in shown
+    assert b"Ruth" not in file.read_bytes() and b"Bojan" not in file.read_bytes()
+    assert duty.hang_up() == 0
+
+
+def lines_of(person: Program, count: int) -> list[dict[str, Any]]:
+    """What was said, numbered."""
+    person.do(do="lines")
+    found: list[dict[str, Any]] = []
+    while len(found) < count:
+        said = json.loads(person.next_line())
+        found += [said] if "line" in said else []
+    return found
 
 
 def test_a_room_whose_host_was_killed_is_read_only_and_then_over(network: Network, marta: Path) -> None:

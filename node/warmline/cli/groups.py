@@ -145,6 +145,7 @@ def forget(folder: Path) -> None:
 @click.option("--adult", is_flag=True, help="Say that you are 18 or older, instead of being asked.")
 @click.option("--accept-rules", is_flag=True, help="Accept the group's rules, instead of being asked.")
 @click.option("--follow", is_flag=True, help="Go along when a successor opens the next room, without being asked.")
+@click.option("--closing", "with_closing", is_flag=True, help="With --json: wait for reports after the end.")
 @click.option("--host-away-after", type=float, hidden=True, help="Seconds of silence before nothing can be said.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
 @entry_option
@@ -155,13 +156,14 @@ def join(
     adult: bool,
     accept_rules: bool,
     follow: bool,
+    with_closing: bool,
     host_away_after: float | None,
     as_json: bool,
     entries: tuple[str, ...],
 ) -> None:
     """Join the room of the group ID (as `find` shows it, or the group's own id), end-to-end encrypted.
 
-    Nothing is kept on this machine: when you leave, what was said is gone.
+    Nothing is kept on this machine: once you have left, what the host wrote can be reported, and then it is gone.
     """
     from warmline.cli.joining import Joining, join_group, settings_of
     from warmline.cli.welcome import closing, first_screen, persona
@@ -172,7 +174,7 @@ def join(
         raise click.UsageError("a program must say --adult")
     import trio
 
-    joining = Joining(accept_rules, follow, settings_of(host_away_after))
+    joining = Joining(accept_rules, follow, settings_of(host_away_after), with_closing or not as_json)
     trio.run(join_group, known_entries(entries), group, persona(name, as_json), line, as_json, joining)
     if not as_json:
         closing()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 import trio
 
 from warmline.cli import words
+from warmline.cli.closing import closing_screen
 from warmline.cli.deeds import Deeds
 from warmline.cli.room_guest import RoomGuest
 from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace
@@ -17,7 +19,7 @@ from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up
 from warmline.client.matching import Match, Wanted
 from warmline.client.rooms import join_room
-from warmline.client.session import Contact, SessionSettings, open_session
+from warmline.client.session import Contact, Conversation, SessionSettings, open_session
 from warmline.client.succession import Heir, heirs
 from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline_protocol.errors import UsageError, WarmlineError
@@ -34,12 +36,23 @@ SHORTEST_ID = 6
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """What was said on the command line: whether the rules are accepted already, and whether to go along when
-    somebody else opens the next room."""
+    """What was said on the command line: whether the rules are accepted already, whether to go along when somebody else
+    opens the next room, and whether there is a closing screen."""
 
     rules_accepted: bool = False
     follow: bool = False
     settings: SessionSettings | None = None
+    closing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A conversation that has ended: until the closing screen its evidence stays in memory."""
+
+    board: Switchboard
+    talk: Conversation
+    deeds: Deeds
+    host: str
 
 
 def settings_of(host_away_after: float | None) -> SessionSettings | None:
@@ -79,14 +92,11 @@ async def join_group(
             return
         face.note("Knocking at the door … In a room /who says who is here.", words.DIM)
         if match.listing.kind == ROOM:
-            await stay(line, face, match, contact, me, opening, joining)
-            return
-        async with trio.open_nursery() as nursery:
-            board = Switchboard(face, nursery)
-            deeds = Deeds(board)
-            board.also(deeds.act, deeds.notice)
-            async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
-                await serve_one(board, session, match.listing.facilitated_by, nursery)
+            over = await stay(line, face, match, contact, me, opening, joining)
+        else:
+            over = [await talk_to_host(line, face, match, contact, me, opening)]
+        if joining.closing and not over[-1].board.quit:
+            await last_words(over)
 
 
 async def rules_accepted(face: Face, as_json: bool) -> bool:
@@ -101,10 +111,30 @@ async def rules_accepted(face: Face, as_json: bool) -> bool:
     return False
 
 
+async def talk_to_host(line: Line, face: Face, match: Match, contact: Contact, me: Persona, opening: str) -> Over:
+    """A group for one at a time."""
+    async with trio.open_nursery() as nursery:
+        board = Switchboard(face, nursery)
+        deeds = Deeds(board)
+        board.also(deeds.act, deeds.notice)
+        async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
+            await serve_one(board, session, match.listing.facilitated_by, nursery)
+    return Over(board, session, deeds, match.listing.facilitated_by)
+
+
+async def last_words(over: Sequence[Over]) -> None:
+    """The closing screens: where the person followed from room to room, each host's words are proven by themselves."""
+    for each in over:
+        if len(over) > 1:
+            each.board.face.note(f"The room with {each.host}:", words.BOLD, event="over", host=each.host)
+        await closing_screen(each.board, each.talk, each.deeds)
+
+
 async def stay(
     line: Line, face: Face, match: Match, contact: Contact, me: Persona, opening: str, joining: Joining
-) -> None:
+) -> list[Over]:
     """The room, and the next one where a successor opens it and the person goes along."""
+    over: list[Over] = []
     listing, accepted = match.listing, rules_digest(match.listing.rules)
     while True:
         async with trio.open_nursery() as nursery:
@@ -115,11 +145,12 @@ async def stay(
                 deeds = Deeds(board)
                 board.also(deeds.act, deeds.notice)
                 await serve_one(board, room, listing.title, nursery, room=True)
+        over.append(Over(board, room, deeds, room.peer_name or listing.facilitated_by))
         if board.quit or room.closed != "host gone" or not listing.successors:
-            return
+            return over
         heir = await next_host(line, face, listing, room.succession)
         if heir is None or not (joining.follow or await wants_to_follow(face, heir)):
-            return
+            return over
         contact = heir.contact
         face.note(f"Knocking at {heir.name}'s door …", words.DIM, event="following", name=heir.name)
 

@@ -141,7 +141,7 @@ def _as_data(options: Options) -> dict[str, Any]:
 
 async def now_from_call(entries: tuple[str, ...], call: Call, age: str, cupboard: Cupboard) -> None:
     """`warmline talk --now`, from the command line to the goodbye, and on into a room where that was chosen."""
-    from warmline.cli.joining import join_group
+    from warmline.cli.joining import Joining, join_group
     from warmline.cli.talk import line_for
     from warmline.cli.welcome import opening_line, persona
 
@@ -161,7 +161,8 @@ async def now_from_call(entries: tuple[str, ...], call: Call, age: str, cupboard
         with trio.move_on_after(GIVE_BACK, shield=True):
             await cupboard.close()
     if room:
-        await join_group(entries, room, me, opening, call.as_json)
+        joining = Joining(closing=call.with_closing or not call.as_json)
+        await join_group(entries, room, me, opening, call.as_json, joining)
 
 
 async def talk_now(line: Line, wanting: Wanting, cupboard: Cupboard) -> str:
