@@ -74,6 +74,8 @@ RECORD_MAX: Final = 16 * 1024
 """Bytes of one signed record with its envelope."""
 NODE_LIFE_MS: Final = 24 * 3_600_000
 LISTING_LIFE_MS: Final = 48 * 3_600_000
+PROGRAMME_AHEAD_MS: Final = 2 * 366 * 86_400_000
+"""How far after its signing a listing's programme may open or close: every reader must do arithmetic with it."""
 CARD_LIFE_MS: Final = 7 * 24 * 3_600_000
 DESK_LIFE_MS: Final = 7 * 24 * 3_600_000
 DESK_PEOPLE_MAX: Final = 48

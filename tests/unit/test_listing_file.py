@@ -102,6 +102,7 @@ def test_a_successor_is_a_wallets_card() -> None:
         ),
         ("capacity = 8", "capacity = 8\ncloses = '2027-01-01'", 21, "closes", "without quotes"),
         ("capacity = 8", "capacity = 8\nopens = 2027-01-02\ncloses = 2027-01-01", 22, "closes", "after"),
+        ("capacity = 8", "capacity = 8\nopens = 2027-01-02\ncloses = 2029-06-01", 22, "closes", "nearer"),
         ('title = "Quiet mornings"\n', "", 7, "title", "title ="),
         ('title = "Quiet mornings"', f'title = "{"x" * 81}"', 9, "title", "Shorten"),
         ('title = "Quiet mornings"', 'title = "Quiet \\u001b[2J"', 9, "title", "without it"),

@@ -32,7 +32,8 @@ class Slot:
 class Listing:
     """Kind ``listing``. ``host`` is the record id of the facilitator's card, ``slug`` the listing's name for its owner.
 
-    ``opens`` and ``closes`` (ms, optional) bound a programme that runs for some weeks only. ``co_facilitators`` and
+    ``opens`` and ``closes`` (ms, optional) bound a programme that runs for some weeks only; neither lies more than two
+    years after the signing (``limits.PROGRAMME_AHEAD_MS``). ``co_facilitators`` and
     ``successors`` are card ids; a successor may open the next group when the host cannot.
     """
 
@@ -73,8 +74,14 @@ class Listing:
         check_unique("slots", self.slots)
         check_unique("successors", self.successors)
         self._check_seats()
+        self._check_programme()
+
+    def _check_programme(self) -> None:
         if self.opens is not None and self.closes is not None and self.closes <= self.opens:
             raise UsageError("a programme that closes before it opens", hint="Put `closes` after `opens`.")
+        for name, when in (("opens", self.opens), ("closes", self.closes)):
+            if when is not None and when > self.seq + limits.PROGRAMME_AHEAD_MS:
+                raise UsageError(f"a programme that {name} in more than two years", hint=f"Put `{name}` nearer.")
 
     def _check_seats(self) -> None:
         if self.kind == ONE_TO_ONE and self.capacity != 2:

@@ -196,7 +196,9 @@ class _File:
         """The listing itself knows every rule: build one with a stand-in owner and door."""
         where = NodeAddress(_PROBE_PEER, (f"/ip4/127.0.0.1/tcp/1/p2p/{_PROBE_PEER}",))
         try:
-            pack(draft.listing(bytes(20), Door(where, bytes(16), True), 1))
+            # Signed when the programme begins: how far ahead that is, is for the day on which it is signed.
+            signed = max(1, min(each for each in (draft.opens, draft.closes, _NEVER) if each is not None))
+            pack(draft.listing(bytes(20), Door(where, bytes(16), True), signed))
         except UsageError as error:
             message = str(error)
             named = re.match(r"Listing\.(\w+): ", message)
@@ -209,19 +211,15 @@ class _File:
         self._problems.append(Problem(line, field, message, remedy))
 
 
+_NEVER: Final = 1 << 50
+_SHARED: Final = ("min_participants", "facilitator", "capacity", "seats", "closes", "opens")
 _SPOKEN: Final = {"slug": "id", "slots": "when"}
 
 
 def _about(message: str) -> str:
     """The field that a rule about several fields is best mended in."""
-    return (
-        next(
-            (name for name in ("min_participants", "facilitator", "capacity", "seats", "closes") if name in message),
-            "group",
-        )
-        .replace("facilitator", "capacity")
-        .replace("seats", "capacity")
-    )
+    named = next((name for name in _SHARED if name in message), "group")
+    return named.replace("facilitator", "capacity").replace("seats", "capacity")
 
 
 def _remedy(message: str) -> str:
