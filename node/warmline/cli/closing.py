@@ -32,6 +32,8 @@ async def _last_things(board: Switchboard, talk: Conversation, deeds: Deeds, sid
         board.face.note(words.RATING_QUESTION, words.BOLD, event="rating_question")
     elif side is not None and side.ticket is not None:
         board.face.note(words.RATING_AWAY, words.DIM, event="rating_away")
+    if talk.client.farewells is not None and talk.client.farewells.waiting:
+        board.face.note(words.GOODBYE_WAITS, words.DIM, event="goodbye_waits")
     board.face.front(None)
     board.face.last_words()
     async for wish in board.face.wishes():

@@ -20,6 +20,7 @@ from warmline.client.line import Line, pick_up
 from warmline.client.matching import Match, Wanted
 from warmline.client.rooms import join_room
 from warmline.client.session import Contact, Conversation, SessionSettings, open_session
+from warmline.client.session_farewells import open_farewells
 from warmline.client.succession import Heir, heirs
 from warmline.env import SystemClock, SystemRng, run_in_thread
 from warmline_protocol.errors import UsageError, WarmlineError
@@ -84,7 +85,7 @@ async def join_group(
         settings=joining.settings or SessionSettings(),
     )
     match, contact = await find_group(line, group)
-    async with open_terminal() as terminal:
+    async with open_terminal() as terminal, open_farewells(line.client):
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
         introduce(face, match, me)
         if not joining.rules_accepted and not await rules_accepted(face, as_json):

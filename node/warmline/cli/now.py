@@ -26,6 +26,7 @@ from warmline.client.matching import Collection, Match, Supporter, Wanted
 from warmline.client.reaching import Asking, Progress, SaidYes, Vanished, contact_of, reaching
 from warmline.client.ringing import Asked
 from warmline.client.session import Persona, Session, open_session
+from warmline.client.session_farewells import open_farewells
 from warmline_protocol.errors import UsageError
 from warmline_protocol.records.card import AgeBand
 from warmline_protocol.records.listing import ROOM
@@ -168,7 +169,7 @@ async def now_from_call(entries: tuple[str, ...], call: Call, age: str, cupboard
 async def talk_now(line: Line, wanting: Wanting, cupboard: Cupboard) -> str:
     """From the search to the goodbye. The record id (hex) of a room that the person wants to go to instead, or ""."""
     collection, _ = await line.finder.collect(wanting.wanted)
-    async with open_terminal() as terminal:
+    async with open_terminal() as terminal, open_farewells(line.client):
         face: Face = JsonFace(terminal) if wanting.as_json else TerminalFace(terminal)
         talk = _Now(line, wanting, cupboard, face, collection)
         async with trio.open_nursery() as nursery:

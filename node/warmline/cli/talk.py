@@ -193,10 +193,11 @@ async def _say_hello(
     from warmline.cli.terminal import open_terminal
     from warmline.client.feedback import seeker_side
     from warmline.client.session import Contact, open_session
+    from warmline.client.session_farewells import open_farewells
 
     contact = Contact.of(chosen.card, chosen.record.key, chosen.record.data)
     vault = cupboard.vault if call.keep else None
-    async with open_terminal() as terminal:
+    async with open_terminal() as terminal, open_farewells(line.client):
         face = _face(terminal, call.as_json)
         introduce(face, chosen, me)
         opened = open_session(
@@ -222,12 +223,13 @@ async def _resume(entries: tuple[str, ...], call: Call, cupboard: Cupboard) -> N
     from warmline.cli.switchboard import Switchboard
     from warmline.cli.terminal import open_terminal
     from warmline.client.session import resume_session
+    from warmline.client.session_farewells import open_farewells
 
     try:
         kept, name = await which_kept(cupboard, call.card)
         assert cupboard.vault is not None
         line = await line_for(entries, call)
-        async with open_terminal() as terminal:
+        async with open_terminal() as terminal, open_farewells(line.client):
             face = _face(terminal, call.as_json)
             async with resume_session(line.client, cupboard.vault, kept) as session, trio.open_nursery() as nursery:
                 face.note(f"Going on with {name}.", "1", event="resumed", name=name)

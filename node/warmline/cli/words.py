@@ -42,6 +42,10 @@ CLOSING_SCREEN = (
     "This conversation is over and is still in this program's memory. /report FILE writes a report that proves what "
     "they wrote, /export FILE a copy for you. Enter lets it go."
 )
+GOODBYE_WAITS = (
+    "They could not be told yet that you have left: the nodes that keep messages for them are away. It is tried again "
+    "for as long as this screen is open."
+)
 RATING_QUESTION = (
     "Would you talk to this person again? /yes or /no; Enter skips it. One answer in five is turned round on this "
     "device, it leaves with no name, and it shows only together with nine others. If something was wrong, /report says "

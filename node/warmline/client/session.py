@@ -156,6 +156,10 @@ class Session(Wishes):
         routes[output.route] = address
         self._routes = tuple(routes)
 
+    def _farewell(self) -> None:
+        if self.client.farewells is not None and self._machine is not None:
+            self.client.farewells.keep([(self._routes[each], cells) for each, cells in self._machine.farewell.items()])
+
     def signal_node(self) -> NodeAddress | None:
         """The node of the supporter's first queue, where the seeker comes anyway."""
         machine = self._machine

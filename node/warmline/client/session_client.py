@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import trio
 
@@ -40,6 +40,19 @@ class Paths(Protocol):
     def path(self, purpose: str, node: NodeAddress) -> AbstractAsyncContextManager[LanePath]: ...
 
 
+Way: TypeAlias = tuple[QueueAddress, tuple[bytes, ...]]
+"""A queue, and cells that are sealed for it."""
+
+
+class Goodbyes(Protocol):
+    """What a session needs of :class:`warmline.client.session_farewells.Farewells`."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    def keep(self, ways: Sequence[Way]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class QueueNode:
     """A node that offers queues, and who runs it."""
@@ -62,6 +75,8 @@ class SessionSettings:
     delete_pause: float = 1.0
     """What was read stays on its node for so long, so that deleting costs one request and not one for each cell."""
     goodbye: float = 3.0
+    farewell_pause: float = 600.0
+    """Between two tries of a goodbye that no node takes, at most."""
     second_queue_ms: int = limits.SECOND_QUEUE_MS
     still_waiting: float = 60.0
     """An unanswered Hello is offered to the next door, and the person told, after this."""
@@ -88,6 +103,7 @@ class Client:
     clock: Clock
     run_blocking: RunBlocking
     settings: SessionSettings = field(default_factory=SessionSettings)
+    farewells: Goodbyes | None = None
 
     def queues_over(self, path: LanePath) -> QueueClient:
         return QueueClient(path, deadline=self.settings.request, run_blocking=self.run_blocking)
@@ -149,13 +165,15 @@ def unpack_address(data: bytes) -> QueueAddress:
 class Backoff:
     """Pauses that double, with some randomness, so that clients of one dead node do not come back together."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, longest: float | None = None) -> None:
+        """``longest`` pause in seconds; by default that of the settings."""
         self._client = client
+        self._longest = client.settings.retry_max if longest is None else longest
         self._pause = client.settings.retry_first
 
     def reset(self) -> None:
         self._pause = self._client.settings.retry_first
 
     async def wait(self) -> None:
-        pause, self._pause = self._pause, min(2 * self._pause, self._client.settings.retry_max)
+        pause, self._pause = self._pause, min(2 * self._pause, self._longest)
         await trio.sleep(pause * self._client.rng.uniform(0.5, 1.0))

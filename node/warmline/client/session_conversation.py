@@ -186,6 +186,10 @@ class Conversation:
             while not self._farewell_sent and not self.closed:
                 await self._next_change()
         await self._do(lambda machine, now: machine.finish())
+        self._farewell()
+
+    def _farewell(self) -> None:
+        """No node may have taken the goodbye: whoever lives longer can try again."""
 
     async def _next_change(self) -> None:
         await self._changed.wait()

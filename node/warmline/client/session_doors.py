@@ -27,6 +27,7 @@ from warmline.client.session import Persona, Session
 from warmline.client.session_client import Client, unpack_address
 from warmline.client.session_conversation import conversing
 from warmline.client.session_door_lane import DoorLane, OwnDoor
+from warmline.client.session_farewells import open_farewells
 from warmline.client.session_keep import Keep
 from warmline.client.session_knock import ContactKey, DoorAnswers, Knocking, ahead_s, replies_of
 from warmline.client.session_leavers import Leavers
@@ -368,7 +369,7 @@ async def keep_doors(
     the delegated key that signed the card. Leaving the block ends the sessions that were accepted, with a goodbye.
     Raises what the first door's node said when no door can be opened at all.
     """
-    async with conversing() as nursery:
+    async with open_farewells(client), conversing() as nursery:
         gate = gate or DoorGate(DoorRules(at_once=max_sessions), client.clock)
         keeper = DoorKeeper(client, nursery, contact_keys, key, me, gate, vault)
         failure: WarmlineError | None = None

@@ -178,7 +178,10 @@ def append_job(
 
 
 async def offer(client: Client, addresses: Sequence[QueueAddress], cells: tuple[bytes, ...]) -> tuple[str, Receipt]:
-    """Append once, to the first queue that takes it: (node, receipt). For answers outside any session."""
+    """Append once, to the first queue that takes it: (node, receipt). For answers outside any session.
+
+    With one address its refusal is raised; with more :class:`UnreachableError`, which says what each answered.
+    """
     reasons: list[str] = []
     for address in addresses:
         try:
@@ -186,5 +189,7 @@ async def offer(client: Client, addresses: Sequence[QueueAddress], cells: tuple[
                 receipt = await queues.append(address.queue, cells, send_key=address.send_key)
                 return address.node.peer_id, receipt
         except WarmlineError as error:
+            if len(addresses) == 1 and isinstance(error, RefusedError):
+                raise
             reasons.append(f"{address.node.peer_id[-8:]}: {error}")
     raise UnreachableError("no queue took it", hint="; ".join(reasons))

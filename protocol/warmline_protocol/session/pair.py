@@ -24,6 +24,7 @@ from warmline_protocol.session.keyschedule import EXPORTER_LABEL, EpochKey, KeyS
 from warmline_protocol.session.machine import SNAPSHOT_MAX, base_arguments
 from warmline_protocol.session.messages import Introduce, Leave, Part, Requeue, Text, clean
 from warmline_protocol.session.mls import E2EEProvider, Group, Member
+from warmline_protocol.session.outbox import Entry
 from warmline_protocol.session.pair_feedback import PairFeedback
 
 _NEVER = 1 << 63
@@ -38,7 +39,10 @@ class Pair(PairFeedback):
         self._renewed_ms = 0
         self._said_since = 0
         self._leaving_ms = 0
+        self._goodbye = 0
         self._no_way_ms: int | None = None
+        self.farewell: dict[int, tuple[bytes, ...]] = {}
+        """After :meth:`finish`: the goodbye that no node had taken, sealed for each of the peer's queues."""
 
     # -- beginnings
 
@@ -178,7 +182,7 @@ class Pair(PairFeedback):
         if self.closed or self._leaving_ms:
             return
         self._leaving_ms = now_ms
-        self._enqueue(Leave(why), now_ms, told=False)
+        self._goodbye = self._enqueue(Leave(why), now_ms, told=False).counter
         self._pump(now_ms, everywhere=True)
 
     def taken_back(self, now_ms: int) -> None:
@@ -209,7 +213,20 @@ class Pair(PairFeedback):
 
     def finish(self) -> None:
         """The goodbye has had its time: whatever is still open is explained and the session ends."""
+        goodbye = self.outbox.entries.get(self._goodbye)
         self._close("left")
+        if goodbye is not None and not goodbye.holders:
+            self._seal_farewell(goodbye)
+
+    def _seal_farewell(self, goodbye: Entry) -> None:
+        """Anew, and behind nothing: the rest has been given up, so nobody should wait for it."""
+        entries = self.outbox.entries
+        goodbye.unseal()
+        entries[goodbye.counter] = goodbye
+        for route in range(self.routes):
+            if route not in self._dead:
+                self.farewell[route] = self._seal_entry(goodbye, self._label_out)
+        entries.clear()
 
     @property
     def farewell_sent(self) -> bool:
