@@ -118,6 +118,8 @@ def test_whoever_leaves_before_the_answer_is_no_longer_at_the_door(network: Netw
                 if keys.startswith("/"):
                     seeker.expect("You have left.")
                 assert seeker.ended() == 0
+                if "\x1c" in keys:
+                    assert not seeker.raw.rpartition(b"\x1b[3J")[2].strip(), "the screen stays empty"
             with suppress(AssertionError):
                 supporter.expect(f"{number}: they have left.", 15)
                 break

@@ -61,7 +61,7 @@ class Face(Protocol):
         ...
 
     def blank(self) -> None:
-        """Leave nothing on the screen."""
+        """Leave nothing on the screen, and show nothing more."""
         ...
 
     def end_now(self) -> NoReturn:
@@ -268,6 +268,8 @@ class TerminalFace:
 
     def blank(self) -> None:
         self._terminal.wipe()
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is told meanwhile is not seen
 
     def end_now(self) -> NoReturn:
         os._exit(0)
