@@ -159,6 +159,35 @@ def veto(options: Options) -> None:
     run(work)
 
 
+@command.command(short_help="Check a proof that a collector announced two sets.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@chain_options
+def proof(options: Options, file: Path) -> None:
+    """Check FILE, which `warmline collector run` writes when a collector tells two others different things.
+
+    Whoever sees it can check it: both announcements are signed by the collector, under a sheet that its wallet signed.
+    """
+
+    async def work() -> None:
+        from warmline.chain.contracts import shown
+        from warmline.env import run_in_thread
+        from warmline_protocol.feedback.heard import read_proof
+
+        data = await run_in_thread(file.read_bytes)
+        async with open_conduct(options) as (session, chain, seen):
+            where = chain.manifest.chain_id, chain.manifest.address("ConductEpochs")
+            first, second = read_proof(data, *where, seen.collectors)
+            session.say(
+                f"{shown(first.collector)} announced {first.count} answers (0x{first.digest.hex()[:16]}…) and "
+                f"{second.count} answers (0x{second.digest.hex()[:16]}…) for epoch {first.epoch}, and signed both. "
+                "A collector says this once; it lied, or went on from an old copy of its disk."
+            )
+            digests = ["0x" + one.digest.hex() for one in (first, second)]
+            session.finish(collector=shown(first.collector), epoch=first.epoch, digests=digests)
+
+    run(work)
+
+
 def _state(post: Post, seen: ConductNow) -> str:
     if post.vetoed:
         return "vetoed"

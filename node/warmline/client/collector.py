@@ -20,23 +20,23 @@ from warmline.chain.conduct import ConductChain, Post
 from warmline.chain.contracts import EpochPost
 from warmline.chain.wallet import Wallet
 from warmline.client.collecting import fetch
-from warmline.client.collector_base import CollectorBase, Network, Tell
+from warmline.client.collector_base import Network, Tell
 from warmline.client.collector_files import CollectorFiles
+from warmline.client.collector_union import CollectorUnion
 from warmline.client.identity import Identity
 from warmline_protocol import limits
-from warmline_protocol.errors import MalformedError, WarmlineError
+from warmline_protocol.errors import WarmlineError
 from warmline_protocol.feedback.batch import Ledger
 from warmline_protocol.feedback.collect import Collector
+from warmline_protocol.feedback.heard import as_heard
 from warmline_protocol.feedback.messages import (
     BatchRead,
     CollectorRead,
     EpochVote,
-    Rating,
-    SetAnnouncement,
 )
-from warmline_protocol.feedback.serving import open_set, seal_set
-from warmline_protocol.feedback.sheets import announce, check_announcement, check_vote
-from warmline_protocol.records.collector import RELEASES, CollectorRecord
+from warmline_protocol.feedback.serving import seal_set
+from warmline_protocol.feedback.sheets import announce, check_vote
+from warmline_protocol.records.collector import RELEASES
 from warmline_protocol.wire import from_wire, to_wire
 
 log = logging.getLogger("warmline.client")
@@ -46,7 +46,7 @@ TURN_PARTS: Final = 8
 
 
 @dataclass
-class CollectorDuty(CollectorBase):
+class CollectorDuty(CollectorUnion):
     """Obtained from :func:`open_collector`."""
 
     # -- one step
@@ -80,7 +80,7 @@ class CollectorDuty(CollectorBase):
             return
         if not await self._announced(epoch):
             return
-        missing = [one for one in self.others if not await self._united(epoch, one)]
+        missing = await self._unite(epoch)
         absent = len(self.seen.collectors) - 1 - len(self.others)
         if (missing or absent) and self.now_s < self.epochs.end(epoch) + self._grace_s:
             return
@@ -108,8 +108,10 @@ class CollectorDuty(CollectorBase):
         await self._recall(epoch)
         question = CollectorRead("announcement", epoch, 0)
         if await self._blocking(partial(self.files.laid_out, question)) is None:
-            said = announce(self._own_sheet(self.epochs.at(self.now_s)), epoch, own, self.key)
+            sheet = self._own_sheet(self.epochs.at(self.now_s))
+            said = announce(sheet, epoch, own, self.key)
             await self._blocking(partial(self.files.lay_out, question, to_wire(said)))
+            await self._hear(epoch, as_heard(sheet, said))
             self.tell(
                 f"Epoch {epoch} is over: {len(own)} answers announced.",
                 {"event": "announced", "epoch": epoch, "count": len(own)},
@@ -122,47 +124,9 @@ class CollectorDuty(CollectorBase):
                 await self._blocking(partial(self.files.lay_out, sealed_to, sealed))
         return True
 
-    async def _recall(self, epoch: int) -> None:
-        """Once a run: the set as it was fixed, which the machine forgets with the process."""
-        own = await self._blocking(partial(self.files.cut, epoch))
-        if epoch not in self._recalled and own is not None:
-            self.machine.recall(epoch, own)
-            self._recalled.add(epoch)
-
-    async def _united(self, epoch: int, other: CollectorRecord) -> bool:
-        """Whether what the other one announced is in the union."""
-        if (epoch, other.owner) in self._merged:
-            return True
-        kept = await self._blocking(partial(self.files.taken, epoch, other.owner))
-        try:
-            said, ratings = kept or await self._fetch_set(epoch, other)
-            new = await self._blocking(partial(self.machine.merge, said, ratings))
-        except WarmlineError as error:
-            log.info("the set of a collector is not there: %s", error)
-            return False
-        if kept is None:
-            await self._save()
-            await self._blocking(partial(self.files.keep_taken, said, ratings))
-            self.tell(
-                f"The set of 0x{other.owner.hex()} is in: {new} new answers.",
-                {"event": "united", "epoch": epoch, "collector": "0x" + other.owner.hex(), "new": new},
-            )
-        self._merged.add((epoch, other.owner))
-        return True
-
-    async def _fetch_set(self, epoch: int, other: CollectorRecord) -> tuple[SetAnnouncement, tuple[Rating, ...]]:
-        paths = self.network.client.paths
-        said = from_wire(await fetch(paths, other.node, CollectorRead("announcement", epoch, 0)), (SetAnnouncement,))
-        check_announcement(said, other.sheet)
-        if said.epoch != epoch:
-            raise MalformedError("an announcement of another epoch")
-        sealed = await fetch(paths, other.node, CollectorRead("set", epoch, 0, self.wallet.address))
-        return said, await self._blocking(partial(open_set, sealed, self.sealing))
-
     async def _vote(self, epoch: int) -> None:
         vouchers = self.seen.vouchers(epoch)
-        where = self.chain.manifest.chain_id, self.chain.manifest.address("ConductEpochs")
-        data = await self._blocking(partial(self.machine.batch, epoch, vouchers, *where))
+        data = await self._blocking(partial(self.machine.batch, epoch, vouchers, *self._contract))
         found = await self._blocking(partial(self.ledger.check, data, vouchers))
         if not found.tokens or self.seen.vetoed(epoch, found.root):
             return
@@ -193,13 +157,12 @@ class CollectorDuty(CollectorBase):
     async def _votes(self, epoch: int, mine: EpochVote) -> dict[bytes, bytes]:
         """Signatures of the others over the same."""
         found: dict[bytes, bytes] = {}
-        where = self.chain.manifest.chain_id, self.chain.manifest.address("ConductEpochs")
         for one in self.others:
             try:
                 data = await fetch(self.network.client.paths, one.node, CollectorRead("vote", epoch, 0))
                 vote = from_wire(data, (EpochVote,))
                 if vote == _vote_of(_post_of(mine), one.owner, vote.signature):
-                    check_vote(*where, vote)
+                    check_vote(*self._contract, vote)
                     found[one.owner] = vote.signature
             except WarmlineError as error:
                 log.info("no vote of a collector: %s", error)
@@ -234,10 +197,7 @@ class CollectorDuty(CollectorBase):
 
     async def _objections(self, post: Post, data: bytes) -> tuple[str, ...]:
         vouchers = self.seen.vouchers(post.epoch)
-        if await self._blocking(partial(self.files.cut, post.epoch)) is None:
-            self.machine.recall(post.epoch, ())  # who announced nothing misses nothing
-        else:
-            await self._recall(post.epoch)
+        await self._recall(post.epoch)
         return await self._blocking(partial(self.machine.objections, data, vouchers, post.said))
 
     # -- the rest

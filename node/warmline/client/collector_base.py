@@ -26,6 +26,7 @@ from warmline_protocol.errors import RemoteError
 from warmline_protocol.feedback.batch import Ledger, data_hash
 from warmline_protocol.feedback.collect import Collector
 from warmline_protocol.feedback.epochs import Epochs
+from warmline_protocol.feedback.heard import Heard
 from warmline_protocol.feedback.messages import BatchRead, CollectorSheet
 from warmline_protocol.feedback.sheets import check_sheet
 from warmline_protocol.feedback.tokens import open_rating
@@ -85,6 +86,7 @@ class CollectorBase:
     _recalled: set[int] = field(default_factory=set)
     _merged: set[tuple[int, bytes]] = field(default_factory=set)
     _ready_at: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    _words: dict[int, Heard] = field(default_factory=dict)
 
     # -- keys
 

@@ -2,7 +2,8 @@
 
 In ``held/``, for its owner alone: the answers that are not published yet, its own set of an epoch as it was at the
 cut-off, and what it took from others. In ``served/``, for everybody: what its node hands out. Every file is replaced
-whole, and is on the disk before anything is acknowledged or announced that rests on it.
+whole, and is on the disk before anything is acknowledged or announced that rests on it. In ``proofs/``, for people:
+two announcements of a collector that contradict each other. They are kept for good.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class CollectorFiles:
     def __init__(self, folder: Path, served: Path | None = None) -> None:
         """``served``, if the node cannot look into ``folder``: it may run as another user."""
         self._held = folder / _HELD
+        self._proofs = folder / "proofs"
         self.served = served or folder / SERVED
         self._held.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.served.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,13 @@ class CollectorFiles:
             raise ConfigError(
                 f"{self._held / name} is damaged: {error}", hint="Move it away; the other collectors hold the rest."
             ) from None
+
+    def keep_proof(self, epoch: int, collector: bytes, proof: bytes) -> Path:
+        """That a collector announced two sets; where it lies."""
+        path = self._proofs / f"{epoch}.{collector.hex()}.proof"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(path, proof)
+        return path
 
     # -- drops
 

@@ -112,13 +112,14 @@ class SetAnnouncement:
 @message("collector-read")
 @dataclass(frozen=True, slots=True)
 class CollectorRead:
-    """What a collector laid out for an epoch, from a byte on: its announcement, its vote, or its set as it is sealed to
-    ``reader``, another collector."""
+    """What a collector laid out for an epoch, from a byte on: its announcement, its vote, what it heard announced, its
+    set as it is sealed to ``reader``, another collector, or the set ``of`` a third that it passes on to them."""
 
-    what: Annotated[str, OneOf("announcement", "set", "vote")]
+    what: Annotated[str, OneOf("announcement", "set", "vote", "heard", "passed")]
     epoch: Epoch
     offset: U53
     reader: Wallet | None = None
+    of: Wallet | None = None
 
 
 @message("batch-head")
@@ -189,3 +190,14 @@ class CollectorSheet:
     from_epoch: Epoch
     until_epoch: Epoch
     signature: Annotated[bytes, Size(65, 65)]
+
+
+@message("set-heard")
+@dataclass(frozen=True, slots=True)
+class SetHeard:
+    """What a collector heard another (or itself) announce, with the sheet that proves whose word it is. ``taken``: it
+    has the set, and passes it on to collectors who have not."""
+
+    sheet: CollectorSheet
+    said: SetAnnouncement
+    taken: bool

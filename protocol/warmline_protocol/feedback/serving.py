@@ -64,8 +64,8 @@ def served_name(question: CollectorRead | BatchRead) -> str:
     """The name of the file in a collector's folder that answers the question."""
     if isinstance(question, BatchRead):
         return f"{question.data_hash.hex()}.batch"
-    reader = "" if question.reader is None else f".{question.reader.hex()}"
-    return f"{question.epoch}.{question.what}{reader}"
+    more = [wallet.hex() for wallet in (question.reader, question.of) if wallet is not None]
+    return ".".join([str(question.epoch), question.what, *more])
 
 
 def write_ratings(ratings: Iterable[Rating]) -> bytes:

@@ -1,0 +1,161 @@
+"""A collector that tells two others different sets, or one of them nothing: found out, and nobody is held up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from support.collectors import WINDOW_S, Circle, Seat, a_circle, served
+from support.conversations import House
+from support.queues import a_store
+from warmline.client.collector import CollectorDuty
+from warmline.client.collector_files import CollectorFiles
+from warmline.client.conduct_audit import MATCHES, audit
+from warmline.client.rating import rate
+from warmline.store.store import Store
+from warmline_protocol import limits
+from warmline_protocol.errors import BadSignatureError
+from warmline_protocol.feedback.heard import read_proof
+from warmline_protocol.feedback.messages import CollectorRead, Rating
+from warmline_protocol.feedback.serving import seal_set
+from warmline_protocol.feedback.sheets import announce
+from warmline_protocol.records.collector import CollectorRecord
+from warmline_protocol.wire import to_wire
+
+EPOCH = 2
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def fewer_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this epoch and the next."""
+    monkeypatch.setattr(limits, "FEEDBACK_DROPS_MAX", 2)
+
+
+@dataclass
+class Stage:
+    """Twenty answers about ana, each with two of three collectors, and epoch 2 is over. ``store`` is the liars'."""
+
+    circle: Circle
+    duties: list[CollectorDuty]
+    store: Store
+
+    async def steps(self, *who: int, rounds: int = 1) -> None:
+        for _ in range(rounds):
+            for number in who:
+                await self.duties[number].step()
+
+    def second_face(self, liar: int, ratings: Sequence[Rating], victim: int) -> House:
+        """Another node of the liar's, which says other things; its record reaches the victim only."""
+        duty, seat = self.duties[liar], self.circle.seats[liar]
+        files = CollectorFiles(seat.folder / "second")
+        sheet = duty._own_sheet(EPOCH + 1)
+        said = announce(sheet, EPOCH, ratings, duty.key)
+        files.lay_out(CollectorRead("announcement", EPOCH, 0), to_wire(said))
+        for one in self.circle.records.values():
+            files.lay_out(CollectorRead("set", EPOCH, 0, one.owner), seal_set(ratings, one.sheet.sealing))
+        house = served(f"second face {liar}", self.store, self.circle.clock, collector=files.served)
+        self.circle.street.houses.insert(0, house)
+        shown = replace(self.circle.records[seat.wallet.address], node=house.address)
+        self.duties[victim].network.find = partial(self._with, shown)
+        return house
+
+    async def _with(self, shown: CollectorRecord) -> list[CollectorRecord]:
+        return [shown if one.owner == shown.owner else one for one in await self.circle.find()]
+
+    async def checked(self) -> list[str]:
+        client = self.circle.street.client("anybody")
+        found = await audit(client, self.circle.chain, await self.circle.seen(), await self.circle.find())
+        return [each.found for each in found]
+
+
+async def on_stage(circle: Circle, store: Store) -> Stage:
+    stage = Stage(circle, [await seat.duty() for seat in circle.seats], store)
+    await stage.steps(0, 1, 2)
+    client = circle.street.client("seeker")
+    for number in range(20):
+        side = await circle.seeker()
+        side.ticket = circle.world.ticket("ana", 1)
+        assert (await rate(client, side, number > 4)).reached == 2
+    await circle.at(circle.epochs.end(EPOCH) - 60)
+    await stage.steps(0, 1, 2)
+    await circle.at(circle.epochs.end(EPOCH) + 1)
+    return stage
+
+
+def heard(seats: Sequence[Seat], event: str) -> list[int]:
+    return [len([each for each in seat.heard(event) if each["epoch"] == EPOCH]) for seat in seats]
+
+
+async def test_two_sets_of_one_collector_are_a_proof_and_hold_nobody_up(tmp_path: Path) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        await stage.steps(2)  # it announces what it holds
+        own = stage.duties[2].machine.cut_off(EPOCH)
+        stage.second_face(2, own[: len(own) // 2], victim=1)
+        await stage.steps(0, 1, rounds=4)  # and takes no part any more
+        assert heard(circle.seats, "equivocation") == [1, 1, 0]
+        (told,) = circle.seats[0].heard("equivocation")
+        assert told["collector"] == "0x" + circle.seats[2].wallet.address.hex()
+        seen = await circle.seen()
+        post = seen.posts[-1]
+        assert post.tokens == 20  # all of them are in a set of the others' too
+        assert await stage.duties[1]._unite(EPOCH) == []  # nobody is waited for
+        # The proof needs nobody's word.
+        data = await trio.Path(str(told["proof"])).read_bytes()
+        where = circle.chain.manifest.chain_id, circle.chain.manifest.address("ConductEpochs")
+        first, second = read_proof(data, *where, seen.collectors)
+        assert first.collector == second.collector == circle.seats[2].wallet.address
+        assert {first.count, second.count} == {len(own), len(own) // 2}
+        with pytest.raises(BadSignatureError):
+            read_proof(data, *where, seen.collectors[:0])
+        # After a restart it is set aside still, and told of no more.
+        again = await circle.seats[0].duty()
+        await again.step()
+        assert (await again._heard(EPOCH)).aside() == {circle.seats[2].wallet.address}
+        assert heard(circle.seats, "equivocation") == [1, 1, 0]
+        await circle.at(circle.clock.utc_ms() // 1000 + WINDOW_S + 1)
+        await stage.steps(0, 1, 2)
+        assert heard(circle.seats, "settled") == [1, 1, 1]
+        assert await stage.checked() == [MATCHES]
+
+
+async def test_who_hands_a_set_to_one_only_hands_it_to_all(tmp_path: Path) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        await stage.steps(2)
+        victim = circle.seats[1].wallet.address
+        question = CollectorRead("set", EPOCH, 0, victim)
+        CollectorFiles(circle.seats[2].folder).lay_out(question, b"nothing that could be opened")
+        await stage.steps(0, 1, rounds=4)
+        assert heard(circle.seats, "united")[:2] == [2, 2]
+        assert heard(circle.seats, "equivocation") == [0, 0, 0]
+        assert (await circle.seen()).posts[-1].tokens == 20
+        assert await stage.duties[1]._unite(EPOCH) == []
+
+
+async def test_fewer_than_a_quorum_left_post_nothing_and_lose_nothing(tmp_path: Path) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        held = dict(stage.duties[0].machine.held)
+        for liar in (1, 2):  # each hears what the other does not say to all
+            await stage.steps(liar)
+            own = stage.duties[liar].machine.cut_off(EPOCH)
+            stage.second_face(liar, own[1:], victim=3 - liar)
+        await stage.steps(1)
+        await circle.at(circle.epochs.end(EPOCH) + 600)
+        await stage.steps(0, rounds=3)
+        assert (await stage.duties[0]._heard(EPOCH)).aside() == {seat.wallet.address for seat in circle.seats[1:]}
+        assert not (await circle.seen()).posts
+        assert held.items() <= stage.duties[0].machine.held.items()
+        # One that does what is right from now on counts: its set does not, its signature does, and it does not object.
+        await stage.steps(1, 0, 1)
+        (post,) = (await circle.seen()).posts
+        assert post.tokens == len(stage.duties[0].machine.cut_off(EPOCH)) // 10 * 10 > 0
+        assert not any(seat.heard("objection") for seat in circle.seats)
+        assert await stage.checked() == [MATCHES]
