@@ -2,86 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import trio
-from click.testing import CliRunner
 
-from support.court import ADVOCATE, BYSTANDER, PANELLISTS, RESPONDENT, Court, court, embedded
+from support.court import ADVOCATE, BYSTANDER, PANELLISTS, RESPONDENT, Opened, court, embedded, on_both
 from support.evidence import bundle_about
+from support.hall import PASSPHRASE, Hall, judged
 from support.records import NOW
 from warmline.chain.errors import RevertError
 from warmline.chain.reports import PANEL
-from warmline.chain.wallet import Wallet, dev_wallet
-from warmline.cli.root import command
 from warmline.client.cases import KEEP_MS, OPEN_MS, Cases, open_cases
 from warmline.env import SystemRng
 from warmline_protocol.errors import MalformedError, PassphraseError, UsageError
 from warmline_protocol.session.evidence_bundle import bundle_digest
 from warmline_protocol.session.evidence_case import Case, examine, seal_case
-
-DEV = {dev_wallet(number).address: number for number in range(10)}
-PASSPHRASE = "nine quiet lamps"
-
-
-@dataclass
-class Hall:
-    """Runs commands in this process, each person with a folder of their own."""
-
-    act: Court
-    folder: Path
-
-    async def run(self, who: Wallet, *arguments: str, cases: bool = False) -> dict[str, Any]:
-        """The JSON that the command prints; what it raises comes out."""
-        return await trio.to_thread.run_sync(partial(self._run, who, arguments, cases))
-
-    def _run(self, who: Wallet, arguments: tuple[str, ...], cases: bool) -> dict[str, Any]:
-        number = DEV[who.address]
-        shared = ["--chain", self.act.rpc.url, "--manifest", str(self.folder / "manifest.json"), "--json"]
-        line = [*arguments, *shared, "--data", str(self.folder / str(number)), "--dev-account", str(number)]
-        if cases:
-            reading, writing = os.pipe()
-            os.write(writing, PASSPHRASE.encode() + b"\n")
-            os.close(writing)
-            line += ["--case-passphrase-fd", str(reading)]
-        done = CliRunner().invoke(command, line, standalone_mode=False)
-        if done.exception is not None:
-            raise done.exception
-        lines = done.stdout.strip().splitlines()
-        answer: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {"said": done.stdout}
-        return answer
-
-    async def panel_key(self, who: Wallet) -> Path:
-        said = (await self.run(who, "panel", "key", cases=True))["said"]
-        path = self.folder / f"key-{DEV[who.address]}"
-        await trio.Path(path).write_text(said)
-        return path
-
-    async def bundle(self) -> Path:
-        manifest = self.act.reports.manifest
-        where = manifest.chain_id, manifest.address("DelegateRegistry")
-        texts = ["Hello.", "You could pay me.", "Only a little."]
-        path = self.folder / "report.bundle"
-        await trio.Path(path).write_bytes(bundle_about(RESPONDENT, *where, texts, own="I need help."))
-        return path
-
-    async def filed(self) -> str:
-        """A filed report, as its id."""
-        done = await self.run(ADVOCATE, "advocate", "file", str(await self.bundle()), cases=True)
-        report: str = done["state"]["report"]["id"]
-        return report
-
-    async def handed(self, report: str, to: Wallet) -> Path:
-        key, out = await self.panel_key(to), self.folder / f"sealed-{DEV[to.address]}"
-        await self.run(ADVOCATE, "advocate", "hand-over", report[:18], "--to", str(key), "--out", str(out), cases=True)
-        return out
 
 
 async def phase(hall: Hall, report: str) -> str:
@@ -89,25 +27,9 @@ async def phase(hall: Hall, report: str) -> str:
     return said
 
 
-async def judged(hall: Hall, report: str, ruling: str) -> list[Wallet]:
-    """Draw whoever sits now and let all of them vote for that."""
-    await hall.run(BYSTANDER, "panel", "summon", report)
-    await hall.act.pass_blocks(5)
-    drawn = await hall.run(BYSTANDER, "panel", "seat", report)
-    seated = [dev_wallet(DEV[bytes.fromhex(seat[2:])]) for seat in drawn["state"]["report"]["seats"]]
-    for one in seated:
-        await hall.run(one, "panel", "vote", report, ruling, cases=True)
-    now = await hall.act.reports.report_of(bytes.fromhex(report[2:]))
-    terms = await hall.act.reports.report_terms()
-    await hall.act.travel_to(now.deadline_s - terms.reveal_s)
-    for one in seated:
-        await hall.run(one, "panel", "reveal", report, cases=True)
-    await hall.run(BYSTANDER, "panel", "tally", report)
-    return seated
-
-
-async def test_a_report_goes_from_evidence_to_a_ruling_by_commands(tmp_path: Path) -> None:
-    async with court(embedded, tmp_path) as act:
+@on_both
+async def test_a_report_goes_from_evidence_to_a_ruling_by_commands(tmp_path: Path, opened: Opened) -> None:
+    async with court(opened, tmp_path) as act:
         hall, opener = Hall(act, tmp_path), PANELLISTS[0]
         report = await hall.filed()
         listed = (await hall.run(BYSTANDER, "panel", "cases", "--open"))["state"]["reports"]
@@ -154,8 +76,9 @@ async def test_a_report_goes_from_evidence_to_a_ruling_by_commands(tmp_path: Pat
         assert (await hall.run(opener, "panel", "held", cases=True))["state"]["cases"] == []
 
 
-async def test_what_nobody_acts_on_ends_by_itself(tmp_path: Path) -> None:
-    async with court(embedded, tmp_path) as act:
+@on_both
+async def test_what_nobody_acts_on_ends_by_itself(tmp_path: Path, opened: Opened) -> None:
+    async with court(opened, tmp_path) as act:
         hall = Hall(act, tmp_path)
         report = await hall.filed()
         await act.pass_step(bytes.fromhex(report[2:]))

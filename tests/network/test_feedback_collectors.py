@@ -1,4 +1,4 @@
-"""Feedback from conversations to a root that stands: collectors, queue services, their nodes and the embedded chain."""
+"""Feedback from conversations to a root that stands: collectors, queue services, their nodes and a chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from support.collectors import WINDOW_S, Circle, Seat, a_circle, served
+from support.collectors import WINDOW_S, Circle, Opened, Seat, a_circle, on_both, served
 from support.conversations import PATIENCE, a_supporter, until
 from support.feedback import wallet
 from support.queues import a_store
@@ -71,8 +71,9 @@ async def checked(circle: Circle) -> list[str]:
     return [each.found for each in await audit(client, circle.chain, await circle.seen(), await circle.find())]
 
 
-async def test_ten_rated_sessions_become_a_root_that_anybody_recomputes(tmp_path: Path) -> None:
-    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+@on_both
+async def test_ten_rated_sessions_become_a_root_that_anybody_recomputes(tmp_path: Path, opened: Opened) -> None:
+    async with a_circle(tmp_path, opened=opened) as circle, a_store(":memory:") as store:
         duties = [await seat.duty() for seat in circle.seats]
         await steps(duties)
         assert len(circle.records) == 3

@@ -1,14 +1,16 @@
-"""Three collectors, an issuer and a supporter on the embedded chain, with queue services and clocks that can be set."""
+"""Three collectors, an issuer and a supporter on either chain, with queue services and clocks that can be set."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from support.chain import NEVER_S, Actors
+import trio
+
+from support.chain import NEVER_S, Actors, on_both_chains, open_anvil
 from support.conversations import QUICK, House, Street
 from support.feedback import World, rsa_key, wallet
 from support.queues import NODE, a_store
@@ -17,7 +19,7 @@ from warmline.chain.conduct import ConductChain, ConductNow
 from warmline.chain.contracts import Contracts
 from warmline.chain.devchain import COLLECTORS, DevChainSettings, dev_terms, open_devchain
 from warmline.chain.plans import dev_plan
-from warmline.chain.provider import open_rpc
+from warmline.chain.provider import Rpc, open_rpc
 from warmline.chain.wallet import Wallet, dev_wallet
 from warmline.client.collector import CollectorDuty, open_collector
 from warmline.client.collector_base import Network
@@ -100,6 +102,7 @@ class Circle:
     """Everybody, in epoch 1; ``world`` holds the issuer's keys and ana's vouchers for epochs 1 and 2."""
 
     clock: SetClock
+    travel: Travel
     act: Actors
     street: ClockedStreet
     chain: ConductChain
@@ -119,6 +122,7 @@ class Circle:
     async def at(self, second: int) -> None:
         """Put every clock forward to this time, and let the chain know."""
         self.clock.ahead_ms += max(0, second * 1000 - self.clock.utc_ms())
+        await self.travel(second)
         await self.mine()
 
     async def mine(self) -> None:
@@ -136,14 +140,44 @@ class Circle:
         await self.act.do(self.act.issuer, self.act.contracts.grant_vouchers(epoch, made.vouchers, made.root))
 
 
+Travel = Callable[[int], Awaitable[None]]
+Opened = Callable[[Path, SetClock], AbstractAsyncContextManager[tuple[Rpc, Travel]]]
+
+
 @asynccontextmanager
-async def a_circle(folder: Path, *, vouchers: int = 20) -> AsyncIterator[Circle]:
+async def embedded(folder: Path, clock: SetClock) -> AsyncIterator[tuple[Rpc, Travel]]:
+    """Goes by the clock that it is given."""
+
+    async def travel(_: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    settings = DevChainSettings(folder / "chain", 0, NEVER_S)
+    async with open_devchain(settings, clock, run_in_thread) as running, open_rpc(running.url) as rpc:
+        yield rpc, travel
+
+
+@asynccontextmanager
+async def anvil(_: Path, __: SetClock) -> AsyncIterator[tuple[Rpc, Travel]]:
+    """Has its own clock, which is put forward too."""
+    async with open_anvil() as rpc:
+
+        async def travel(second: int) -> None:
+            newest = int((await rpc.call("eth_getBlockByNumber", "latest", False))["timestamp"], 16)
+            if second > newest:
+                await rpc.call("evm_setNextBlockTimestamp", second)
+
+        yield rpc, travel
+
+
+on_both = on_both_chains(embedded, anvil)
+
+
+@asynccontextmanager
+async def a_circle(folder: Path, *, vouchers: int = 20, opened: Opened = embedded) -> AsyncIterator[Circle]:
     clock = SetClock()
     rsa_key(0)
     async with AsyncExitStack() as stack:
-        settings = DevChainSettings(folder / "chain", 0, NEVER_S)
-        running = await stack.enter_async_context(open_devchain(settings, clock, run_in_thread))
-        rpc = await stack.enter_async_context(open_rpc(running.url))
+        rpc, travel = await stack.enter_async_context(opened(folder, clock))
         plan = dev_plan(replace(dev_terms(), epoch_s=EPOCH_S, window_s=WINDOW_S))
         manifest = await deployer.deploy(rpc, dev_wallet(8), plan, folder / "manifest.json", run_in_thread)
         act = Actors(rpc, Contracts(rpc, manifest))
@@ -155,7 +189,7 @@ async def a_circle(folder: Path, *, vouchers: int = 20) -> AsyncIterator[Circle]
         street = ClockedStreet(houses, clock)
         world = World(supporters=("ana",), vouchers=vouchers)
         world.issuer = act.issuer.address
-        circle = Circle(clock, act, street, chain, epochs, world)
+        circle = Circle(clock, travel, act, street, chain, epochs, world)
         for number, account in enumerate(COLLECTORS):
             seat = _seat(circle, folder / f"collector{number}", dev_wallet(account), stores[3 + number])
             circle.seats.append(seat)
