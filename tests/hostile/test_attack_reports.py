@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eth_hash.auto import keccak
 
 from support.court import ADVOCATE, RESPONDENT, court, embedded
+from support.endpoints import endpoint
 from support.evidence import chapter, signed_card_of
 from support.records import NOW
 from support.sessions import START_MS, meet, read_answer
 from warmline.chain.contracts import date
+from warmline.chain.endpoints import DisagreeError, open_source
 from warmline.cli.docket import chain_checked, evidence_text
 from warmline.cli.report import _rows
 from warmline.client.session_transcript import Line, as_text
@@ -76,6 +80,28 @@ async def test_evidence_by_a_key_that_the_wallet_never_named_is_refused(tmp_path
         await act.do(RESPONDENT, act.reports.revoke_before(now_s))
         assert await act.reports.delegate_until(RESPONDENT.address, device) == 0
         assert (await chain_checked(act.reports, case)).only_on_chain  # ended since, and said all the same
+
+
+async def test_one_endpoint_that_makes_up_the_wallets_word_frames_nobody(tmp_path: Path) -> None:
+    async with court(embedded, tmp_path) as act, endpoint(act.rpc) as liar:
+        manifest = act.reports.manifest
+        bundle = framing_bundle(manifest.chain_id, manifest.address("DelegateRegistry"))
+        report_id = act.reports.report_id(ADVOCATE.address, RESPONDENT.address, bundle_digest(bundle), b"s" * 32)
+        case, device = a_case(bundle, report_id), open_record(unpack_card(bundle)).key
+        name = "0x" + bytes(keccak(b"DelegateSet(address,bytes32,uint64)")).hex()
+        topics = [name, "0x" + RESPONDENT.address.rjust(32, b"\0").hex(), "0x" + device.hex()]
+        log = {"address": "0x" + manifest.address("DelegateRegistry").hex(), "topics": topics, "data": "0x" + "0f" * 32}
+        log |= {"blockNumber": "0x1", "blockHash": "0x" + "11" * 32, "logIndex": "0x0"}
+
+        def invent(request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            return answer | {"result": [log]} if request["method"] == "eth_getLogs" else answer
+
+        liar.change = invent
+        async with open_source((liar.url,), deadline_s=30) as alone:
+            assert (await chain_checked(act.reports, case, alone)).only_on_chain  # whom one believes alone may frame
+        async with open_source((act.rpc.url, liar.url), deadline_s=30) as both:
+            with pytest.raises(DisagreeError):
+                await chain_checked(act.reports, case, both)
 
 
 async def test_a_delegation_for_another_chain_is_none_here(tmp_path: Path) -> None:

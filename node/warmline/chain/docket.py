@@ -13,7 +13,6 @@ from warmline.chain.spans import logs_between
 
 _FILED: Final = "0x" + keccak(b"ReportFiled(bytes32,address,bool)").hex()
 
-_DELEGATED: Final = "0x" + keccak(b"DelegateSet(address,bytes32,uint64)").hex()
 
 RULINGS: Final = {
     Ruling.NONE: "not ruled yet",
@@ -75,14 +74,3 @@ async def entry(reports: Reports, report_id: bytes) -> Entry:
     drawn = report.phase in (Phase.VOTING, Phase.RULED, Phase.CLOSED) and report.respondent != NOBODY
     seats = await reports.seats_of(report_id, report.panel) if drawn else []
     return Entry(report_id, report, tuple(seats))
-
-
-async def was_delegated(reports: Reports, wallet: bytes, key: bytes) -> bool:
-    """Whether the wallet ever let this key speak for it on the chain: who ended that since answers for before."""
-    if await reports.delegate_until(wallet, key):
-        return True
-    topics = [_DELEGATED, "0x" + wallet.rjust(32, b"\0").hex(), "0x" + key.hex()]
-    wanted = {"address": "0x" + reports.manifest.address("DelegateRegistry").hex(), "topics": topics}
-    logs = await logs_between(reports.rpc, wanted, reports.manifest.start_block, await reports.height())
-    # Not every endpoint filters by all topics; what it sends is looked at, too.
-    return any([topic.lower() for topic in log["topics"]] == topics for log in logs)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from warmline.chain.errors import RpcError
-from warmline.chain.provider import Rpc
 
 SPAN_MIN, SPAN_START, SPAN_MAX = 1, 16, 2048
 """Blocks of one eth_getLogs far below the head."""
 FORGET_AFTER = 64
 """Spans that were answered until a width that was refused is tried again: where logs are few, more blocks go in one."""
+
+
+class Asked(Protocol):
+    """One endpoint, or several that agree."""
+
+    async def call(self, method: str, *params: Any) -> Any: ...
 
 
 class Width:
@@ -39,7 +44,7 @@ class Width:
         return True
 
 
-async def logs_between(rpc: Rpc, wanted: Mapping[str, Any], first: int, last: int) -> list[Any]:
+async def logs_between(rpc: Asked, wanted: Mapping[str, Any], first: int, last: int) -> list[Any]:
     """The logs of blocks `first` to `last` that fit the filter `wanted`, oldest first. Raises RpcError."""
     found: list[Any] = []
     width = Width()

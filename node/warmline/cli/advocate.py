@@ -63,7 +63,7 @@ def file_(options: Options, evidence: str, with_bond: bool, case_passphrase_fd: 
         from warmline_protocol.session.evidence_case import Case
 
         async with open_docket(options) as (session, reports):
-            await delegation_checked(reports, finding)
+            await delegation_checked(reports, finding, session.source)
             salt, filer = SystemRng().bytes(32), session.sender()
             report_id = reports.report_id(filer, respondent, finding.digest, salt)
             case = Case(report_id, filer, respondent, finding.digest, salt, data, SystemClock().utc_ms())

@@ -16,6 +16,7 @@ from warmline_protocol.errors import MalformedError, UsageError
 if TYPE_CHECKING:
     from warmline.chain.contracts import Call
     from warmline.chain.docket import Entry
+    from warmline.chain.endpoints import Source
     from warmline.chain.reports import Reports
     from warmline.cli.ethereum import Session
     from warmline.client.cases import Cases
@@ -166,8 +167,8 @@ def entry_data(entry: Entry, me: bytes | None) -> dict[str, Any]:
     }
 
 
-async def chain_checked(reports: Reports, case: Case) -> Finding:
-    """What a case proves, once it is also what the chain knows. Raises RemoteError."""
+async def chain_checked(reports: Reports, case: Case, source: Source | None = None) -> Finding:
+    """What a case proves, once it is also what the chain knows by ``source``. Raises RemoteError."""
     from warmline_protocol.session.evidence_case import examine
 
     finding = examine(case)
@@ -176,23 +177,26 @@ async def chain_checked(reports: Reports, case: Case) -> Finding:
             "this case does not open its report: filer, respondent, evidence or salt is another",
             hint="Ask the advocate for the case exactly as it was filed.",
         )
-    await delegation_checked(reports, finding)
+    await delegation_checked(reports, finding, source)
     return finding
 
 
-async def delegation_checked(reports: Reports, finding: Finding) -> None:
+async def delegation_checked(reports: Reports, finding: Finding, source: Source | None = None) -> None:
     """Raise MalformedError unless the wallet let that key speak for it, on this chain.
 
-    Anybody can sign a card that names a contract wallet: its delegation is one that only the chain can prove.
+    Anybody can sign a card that names a contract wallet: its delegation is one that only the chain can prove. Where
+    ``source`` is several endpoints, two must say so; DisagreeError where they contradict each other.
     """
-    from warmline.chain.docket import was_delegated
+    from warmline.chain.delegates import was_delegated
+    from warmline.chain.endpoints import One
 
     given, manifest = finding.card.delegation, reports.manifest
     if given is None:
         raise MalformedError("no wallet stands behind the key that signed this")
     if (given.chain_id, given.registry) != (manifest.chain_id, manifest.address("DelegateRegistry")):
         raise MalformedError("the wallet's word for this key is for another chain, or another registry")
-    if finding.only_on_chain and not await was_delegated(reports, given.wallet, given.key):
+    source = source or One(reports.rpc)
+    if finding.only_on_chain and not await was_delegated(source, manifest, given.wallet, given.key):
         raise MalformedError(
             "the wallet never let this key speak for it: the evidence proves nothing about its owner",
             hint="The chain has no such delegation. Whoever made this may be accusing somebody else.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -21,6 +21,7 @@ from warmline_protocol.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from warmline.chain.contracts import Call, Contracts
+    from warmline.chain.endpoints import Source
     from warmline.chain.manifest import Manifest
     from warmline.chain.provider import Rpc
     from warmline.chain.transactions import Plan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8545"
 MINED_WITHIN_S = 180.0
+SOURCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Options:
     dry_run: bool
     as_json: bool
     yes: bool
+    also: tuple[str, ...] = ()
 
     @property
     def wallet_path(self) -> Path:
@@ -53,6 +56,13 @@ class Options:
 _SHARED = [
     click.option(
         "--chain", "url", envvar="WARMLINE_CHAIN", default=DEFAULT_URL, show_default=True, help="JSON-RPC URL."
+    ),
+    click.option(
+        "--also",
+        multiple=True,
+        envvar="WARMLINE_CHAIN_ALSO",
+        metavar="URL",
+        help="Another JSON-RPC URL of the same chain, run by others: what a wallet said is believed if two agree.",
     ),
     click.option(
         "--manifest",
@@ -86,6 +96,7 @@ def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def gathered(
         url: str,
+        also: tuple[str, ...],
         manifest: Path | None,
         folder: Path | None,
         wallet: Path | None,
@@ -99,7 +110,17 @@ def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         where = folder or Path(click.get_app_dir("warmline")) / "supporter"
         options = Options(
-            url, manifest, where, wallet, dev_account, passphrase_fd, confirmations, dry_run, as_json, yes or as_json
+            url,
+            manifest,
+            where,
+            wallet,
+            dev_account,
+            passphrase_fd,
+            confirmations,
+            dry_run,
+            as_json,
+            yes or as_json,
+            also,
         )
         return command(options, **rest)
 
@@ -118,9 +139,11 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 class Session:
     """One command's view of the chain. Obtained from `open_session`."""
 
-    def __init__(self, options: Options, rpc: Rpc, manifest: Manifest, contracts: Contracts) -> None:
+    def __init__(self, options: Options, rpc: Rpc, manifest: Manifest, contracts: Contracts, source: Source) -> None:
+        """``rpc`` is what is sent to; ``source`` all endpoints, for what must not rest on one of them."""
         self.options = options
         self.rpc = rpc
+        self.source = source
         self.manifest = manifest
         self.contracts = contracts
         self.report: dict[str, Any] = {"chain_id": manifest.chain_id, "transactions": []}
@@ -192,12 +215,17 @@ class Session:
 @asynccontextmanager
 async def open_session(options: Options) -> AsyncIterator[Session]:
     from warmline.chain.contracts import Contracts
+    from warmline.chain.endpoints import One, open_source
     from warmline.chain.provider import open_rpc
 
-    async with open_rpc(options.url) as rpc:
+    async with AsyncExitStack() as stack:
+        rpc = await stack.enter_async_context(open_rpc(options.url))
         manifest = await _manifest(options, rpc)
         await _check_chain(rpc, manifest)
-        yield Session(options, rpc, manifest, Contracts(rpc, manifest))
+        source: Source = One(rpc)
+        if options.also:
+            source = await stack.enter_async_context(open_source((options.url, *options.also), deadline_s=SOURCE_S))
+        yield Session(options, rpc, manifest, Contracts(rpc, manifest), source)
 
 
 async def _manifest(options: Options, rpc: Rpc) -> Manifest:

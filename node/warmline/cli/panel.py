@@ -71,7 +71,7 @@ def take(options: Options, file: Path, case_passphrase_fd: int | None) -> None:
         async with open_docket(options) as (session, reports):
             with unlocked_cases(options, case_passphrase_fd) as kept:
                 case = kept.open_sealed(sealed)
-                finding = await chain_checked(reports, case)
+                finding = await chain_checked(reports, case, session.source)
                 kept.keep(case)
             session.say(told(case, finding))
             session.finish(report="0x" + case.report_id.hex(), texts=len(finding.texts), own_lines=len(finding.own))
@@ -123,7 +123,7 @@ def admit(options: Options, report: str, case_passphrase_fd: int | None) -> None
 
     async def work() -> None:
         async with open_docket(options) as (session, reports):
-            await chain_checked(reports, case)
+            await chain_checked(reports, case, session.source)
             call = reports.admit(case.report_id, case.respondent, case.evidence_hash, case.salt)
             await carry_step(session, reports, case.report_id, call)
 
