@@ -230,6 +230,11 @@ class Contracts:
     async def issuer_admitted(self, issuer: bytes) -> bool:
         return bool((await self._view("CredentialRegistry", "issuerOf", issuer))[0])
 
+    async def issuer_dates(self, issuer: bytes) -> tuple[int, int]:
+        """When it stops being an issuer, and until when it is suspended (seconds); zeros if never."""
+        sunset_at_s, suspended_until_s = await self._view("CredentialRegistry", "issuerDates", issuer)
+        return int(sunset_at_s), int(suspended_until_s)
+
     async def steward_of(self, type_id: bytes) -> bytes | None:
         """The issuer who registered the type; None if nobody did."""
         steward = address_of((await self._view("CredentialRegistry", "typeOf", type_id))[0])
@@ -344,7 +349,10 @@ class Contracts:
     # -- all of them
 
     def supersede(self, contract: str, successor: bytes) -> Call:
+        """A `successor` of zeros withdraws the announcement."""
         says = f"announce {shown(successor)} as the successor of {contract}, in force in 30 days"
+        if not any(successor):
+            says = f"withdraw the announcement of a successor of {contract}"
         return self._call(contract, "supersede", says, successor)
 
     async def superseded_by(self, contract: str) -> tuple[bytes, int] | None:

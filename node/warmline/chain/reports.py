@@ -231,6 +231,10 @@ class Reports(Contracts):
     async def owed_to(self, filer: bytes) -> int:
         return int(await self._view(PANEL, "owedTo", filer))
 
+    async def forfeited(self) -> int:
+        """Lost filing bonds that were not passed on yet, in the smallest unit."""
+        return int(await self._view(PANEL, "forfeited"))
+
     async def report_terms(self) -> ReportTerms:
         return ReportTerms(*await self._view(PANEL, "terms"))
 

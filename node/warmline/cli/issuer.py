@@ -9,6 +9,7 @@ import click
 from warmline.cli.alarms import alarms
 from warmline.cli.cohort import issue_csv, renew
 from warmline.cli.ethereum import Options, chain_options, open_session, run
+from warmline.cli.succession import succeed
 from warmline.cli.vouchers import vouchers
 from warmline_protocol.errors import UsageError
 
@@ -30,7 +31,7 @@ def command() -> None:
     """For organisations that train and credential supporters."""
 
 
-for each in (issue_csv, renew, vouchers, alarms):
+for each in (issue_csv, renew, vouchers, alarms, succeed):
     command.add_command(each)
 
 
@@ -113,6 +114,31 @@ def resign(options: Options) -> None:
         async with open_session(options) as session:
             await session.carry_out(session.contracts.resign())
             session.finish(issuer=shown(session.sender()), admitted=await _admitted(session))
+
+    run(work)
+
+
+@command.command(short_help="For governance: let an issuer go in peace.")
+@click.argument("issuer")
+@chain_options
+def sunset(options: Options, issuer: str) -> None:
+    """For governance: let ISSUER go, which did nothing wrong. What it issued counts for 30 days more.
+
+    It adds nothing from now on, and this cannot be taken back; afterwards it can be admitted anew. Its holders are told
+    by `warmline supporter standing` to find another issuer. Who hands its people over lets the other one give its types
+    first: `warmline issuer recognise`.
+    """
+
+    async def work() -> None:
+        from warmline.chain.contracts import address_of, date, shown
+
+        who = address_of(issuer)
+        async with open_session(options) as session:
+            await session.carry_out(session.contracts.sunset_issuer(who))
+            sunset_at_s, _ = await session.contracts.issuer_dates(who)
+            if not options.dry_run:
+                session.say(f"What {shown(who)} issued counts until {date(sunset_at_s)}.")
+            session.finish(issuer=shown(who), sunset_at_s=sunset_at_s)
 
     run(work)
 

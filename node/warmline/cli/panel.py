@@ -225,6 +225,29 @@ def collect(options: Options, receiver: str | None) -> None:
     run(work)
 
 
+@command.command(short_help="Pass lost filing bonds on to the commons.")
+@chain_options
+def sweep(options: Options) -> None:
+    """Pass the filing bonds that were lost on to the commons, or burn them where the contract has none. Anybody may.
+
+    Nobody gains by it but the commons; you pay the fee.
+    """
+
+    async def work() -> None:
+        from warmline.chain.contracts import coins
+
+        async with open_docket(options) as (session, reports):
+            before = await reports.forfeited()
+            session.say(f"{coins(before)} coin of filing bonds was lost and not passed on yet.")
+            await session.carry_out(reports.sweep_filing_bonds())
+            left = await reports.forfeited()
+            if not options.dry_run:
+                session.say(f"{coins(before - left)} coin was passed on.")
+            session.finish(swept_wei=before - left, forfeited_wei=left)
+
+    run(work)
+
+
 @command.command(short_help="For governance: accredit or discharge a panellist.")
 @click.argument("panellist")
 @click.option("--organisation", help="Address of the organisation that they answer to; its cases go to others.")

@@ -37,6 +37,7 @@ def standing(options: Options, supporter: str | None) -> None:
 
 async def _standing(session: Session, reports: Reports, who: bytes) -> None:
     from warmline.chain.contracts import coins, date, shown
+    from warmline.cli.succession import successions
     from warmline.cli.supporter import credential_rows
 
     rows = await credential_rows(session, who)
@@ -49,6 +50,7 @@ async def _standing(session: Session, reports: Reports, who: bytes) -> None:
     session.say(f"devices   {f'those from before {date(revoked)} are revoked' if revoked else 'none revoked'}")
     session.say(f"reports   {open_reports} open{', which hold your exits' if open_reports else ''}")
     session.say(f"suspended {f'until {date(suspended)}' if suspended > now_s else 'no'}")
+    handing_over = await successions(session)
     session.finish(
         supporter=shown(who),
         credentials=rows,
@@ -57,6 +59,7 @@ async def _standing(session: Session, reports: Reports, who: bytes) -> None:
         revoked_before_s=revoked,
         open_reports=open_reports,
         suspended_until_s=suspended if suspended > now_s else 0,
+        successions=handing_over,
     )
 
 

@@ -10,6 +10,7 @@ from warmline.cli.card import card
 from warmline.cli.duty import duty
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 from warmline.cli.standing import respond, standing
+from warmline.cli.succession import leaving, successions
 from warmline.cli.vouchers import feedback
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ for each in (card, duty, standing, respond, feedback):
 
 @command.command(short_help="Make a wallet and a device key.")
 @click.option("--days", type=click.IntRange(1, DELEGATION_DAYS), default=DELEGATION_DAYS, show_default=True)
-@click.option("--on-chain", is_flag=True, help="Write the device key to the chain; needed for a contract wallet only.")
+@click.option("--on-chain", is_flag=True, help="Write the device key to the chain; a contract wallet: see delegate.")
 @chain_options
 def register(options: Options, days: int, on_chain: bool) -> None:
     """Make a wallet and a device key, and let the key speak for the wallet. Run it again to renew.
@@ -239,7 +240,7 @@ async def _list(session: Session, holder: bytes) -> None:
     from warmline.chain.contracts import shown
 
     rows = await credential_rows(session, holder)
-    session.finish(holder=shown(holder), credentials=rows)
+    session.finish(holder=shown(holder), credentials=rows, successions=await successions(session))
 
 
 async def credential_rows(session: Session, holder: bytes) -> list[dict[str, Any]]:
@@ -249,12 +250,17 @@ async def credential_rows(session: Session, holder: bytes) -> list[dict[str, Any
 
     events = await session.contracts.events_of("CredentialRegistry", holder)
     given = sorted({(event.type_id, event.issuer) for event in events if isinstance(event, CredentialIssued)})
-    rows = []
+    rows, now_s = [], await session.contracts.time_s()
     for type_id, issuer in given:
+        sunset_at_s, suspended_s = await session.contracts.issuer_dates(issuer)
         held = await session.contracts.credential_of(issuer, holder, type_id)
         valid = await session.contracts.is_valid_from(issuer, holder, type_id)
-        rows.append({"type": type_name_of(type_id), "issuer": shown(issuer), "until_s": held.until_s, "valid": valid})
-        until = f"until {date(held.until_s)}" if valid else STATES[held.state]
+        until_s = min(held.until_s, sunset_at_s or held.until_s)
+        note = leaving(sunset_at_s, suspended_s, now_s)
+        rows.append(
+            {"type": type_name_of(type_id), "issuer": shown(issuer), "until_s": until_s, "valid": valid, "note": note}
+        )
+        until = (f"until {date(until_s)}" if valid else STATES[held.state]) + (f" ({note})" if note else "")
         session.say(f"{'valid  ' if valid else 'invalid'}  {type_name_of(type_id)}  from {shown(issuer)}  {until}")
     if not given:
         session.say(f"{shown(holder)} holds no credential.")
