@@ -4,7 +4,8 @@
     device.key    32-byte Ed25519 seed, readable by its owner only; signs cards and listings without the wallet.
                   Moves into the box under the device's passphrase with the first card; from then on there is only
     device.pub    its public half, which is all that a wallet needs to delegate to it again
-    delegation    the signed `Delegation` that joins the two, canonical encoding
+    delegation    the signed `Delegation` that joins the two, canonical encoding; without a signature where the wallet
+                  is a contract, and the chain says it
 
 A lost device costs the device key, never the wallet: `revokeBefore` ends the delegation.
 """
@@ -65,16 +66,25 @@ class SupporterFiles:
 
     def delegation(self) -> Delegation:
         """Raises ConfigError where there is none."""
-        path = self.folder / "delegation"
-        try:
-            return unpack(Delegation, decode(path.read_bytes()))  # type: ignore[arg-type]
-        except OSError as error:
-            raise ConfigError(
-                f"cannot read {path}: {error.strerror}", hint="`warmline supporter register` makes one."
-            ) from error
+        return self._read("delegation", "`warmline supporter register` makes one.")
 
     def keep_delegation(self, delegation: Delegation) -> None:
         self._write("delegation", encode(pack(delegation)))
+        (self.folder / "delegation.asked").unlink(missing_ok=True)
+
+    def asked(self) -> Delegation:
+        """What a wallet elsewhere was asked for last. Raises ConfigError where it was asked for nothing."""
+        return self._read("delegation.asked", "Begin with `warmline supporter delegate --for ADDRESS`.")
+
+    def keep_asked(self, delegation: Delegation) -> None:
+        self._write("delegation.asked", encode(pack(delegation)))
+
+    def _read(self, name: str, hint: str) -> Delegation:
+        path = self.folder / name
+        try:
+            return unpack(Delegation, decode(path.read_bytes()))  # type: ignore[arg-type]
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}", hint=hint) from error
 
     def _write(self, name: str, data: bytes) -> None:
         draft = self.folder / f"{name}.new"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from warmline.cli.card import card
+from warmline.cli.delegating import delegate
 from warmline.cli.duty import duty
 from warmline.cli.ethereum import Options, chain_options, open_session, run
 from warmline.cli.standing import respond, standing
@@ -28,7 +29,7 @@ def command() -> None:
     """For peer supporters: keys, card, bond, credentials, being on duty."""
 
 
-for each in (card, duty, standing, respond, feedback):
+for each in (card, delegate, duty, standing, respond, feedback):
     command.add_command(each)
 
 
