@@ -73,7 +73,8 @@ class Run:
             self.failures.append(claim)
 
     def phase(self, name: str) -> None:
-        self.say(f"-- {name} (virtual {trio.current_time():.0f} s, real {time.perf_counter() - self._began:.0f} s)")
+        real = time.perf_counter() - self._began
+        self.say(f"-- {name} (virtual {trio.current_time():.0f} s, real {real:.0f} s, CPU {time.process_time():.0f} s)")
 
     # --- doing ---
 
@@ -158,7 +159,7 @@ class Run:
 
     def meshes(self, members: Sequence[Member]) -> dict[int, tuple[int, ...]]:
         """Who forwards to whom, read from the nodes."""
-        index = {member.key.peer_id: member.index for member in self.world.members}
+        index = {member.peer_id: member.index for member in self.world.members}
         return {m.index: tuple(sorted(index[p] for p in m.running.gossip.mesh(TOPIC) if p in index)) for m in members}
 
 

@@ -21,16 +21,18 @@ Scenario = Callable[[Run], Awaitable[None]]
 class Described:
     run: Scenario
     says: str
+    dht: bool = False
+    """Whether its nodes use the DHT whatever the command says."""
 
 
 SCENARIOS: dict[str, Described] = {}
 
 
-def scenario(says: str) -> Callable[[Scenario], Scenario]:
+def scenario(says: str, *, dht: bool = False) -> Callable[[Scenario], Scenario]:
     """Register a scenario under its function's name."""
 
     def register(run: Scenario) -> Scenario:
-        SCENARIOS[run.__name__] = Described(run, says)
+        SCENARIOS[run.__name__] = Described(run, says, dht)
         return run
 
     return register
@@ -71,7 +73,8 @@ def compare_with_model(run: Run, sent: Deliveries, meshes: dict[int, tuple[int, 
     """First arrivals by shortest path over the meshes of the real nodes, beside what the nodes did."""
     world = run.world
     ends = {member.index: member.endpoint for member in world.members if member.endpoint is not None}
-    connected = {m.index: _peers(world.members, m) for m in world.honest()}
+    index = {member.peer_id: member.index for member in world.members}
+    connected = {each.origin: _peers(index, world.members[each.origin]) for each in sent.sent}
 
     def link(one: int, other: int) -> float:
         return world.net.delay(ends[one], ends[other]) + world.net.links.jitter / 2
@@ -97,8 +100,7 @@ def compare_with_model(run: Run, sent: Deliveries, meshes: dict[int, tuple[int, 
     )
 
 
-def _peers(members: list[Member], member: Member) -> tuple[int, ...]:
-    index = {each.key.peer_id: each.index for each in members}
+def _peers(index: dict[str, int], member: Member) -> tuple[int, ...]:
     return tuple(sorted(index[peer] for peer in member.running.host.peers() if peer in index))
 
 
@@ -109,6 +111,7 @@ async def churn(run: Run) -> None:
     replaced = max(1, len(world.members) // 10)
     pause = 60 / replaced
     minutes = 3
+    every = max(1, minutes * replaced // run.messages)
     sent = Deliveries()
     away: list[int] = []
     run.phase(f"{minutes} minutes of churn, {replaced} nodes a minute")
@@ -118,10 +121,11 @@ async def churn(run: Run) -> None:
         away.append(fallen.index)
         if len(away) > replaced:
             await world.start(away.pop(0))
-        alive = world.honest()
-        wanted = [m for m in alive if m.index not in away]
-        origin = world.rng.choice(alive)
-        sent.sent.append(await run.publish(origin, run.a_listing(origin, step), wanted))
+        if step % every == 0:
+            alive = world.honest()
+            wanted = [m for m in alive if m.index not in away]
+            origin = world.rng.choice(alive)
+            sent.sent.append(await run.publish(origin, run.a_listing(origin, step), wanted))
         await trio.sleep(pause)
     run.phase("everybody comes back")
     for index in away:

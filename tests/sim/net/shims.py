@@ -8,6 +8,7 @@ ids depends on it.
 from __future__ import annotations
 
 import datetime
+import functools
 import gc
 import hashlib
 import itertools
@@ -159,11 +160,50 @@ def _creation_order() -> Callable[[object], int]:
     return order
 
 
-def verify_once() -> None:
-    """Remember, for all nodes of the process, what the pure checks of records and envelopes answered.
+def compute_once() -> None:
+    """Remember, for all nodes of the process, what pure functions answered.
 
-    A thousand nodes verify the same bytes; the answer is the same and only its CPU time is saved.
+    A thousand nodes verify, summarise and spell the same bytes; the answers are the same and only CPU time is saved,
+    of which virtual time knows nothing.
     """
+    import base58
+    from multiaddr import Multiaddr, multiaddr
+
+    from warmline.services import directory_index
+
+    _set(directory_index, "summarise", _by_digest(directory_index.summarise))
+    for module, name in ((base58, "b58decode"), (multiaddr, "bytes_to_string")):
+        _set(module, name, functools.lru_cache(65_536)(getattr(module, name)))
+    _set(Multiaddr, "_from_string", _parsed_once(Multiaddr._from_string))
+    # A clock that only jumps: everything reads it all the time.
+    _set(MockClock, "current_time", lambda clock: clock._virtual_base)
+    _verify_once()
+
+
+def _parsed_once(parse: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+    known: dict[str, bytes] = {}
+
+    def parse_once(made: Any, text: str) -> None:
+        if text not in known:
+            parse(made, text)
+            known[text] = made._bytes
+        made._bytes = known[text]
+
+    return parse_once
+
+
+def _by_digest(summarise: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    known: dict[bytes, bytes] = {}
+
+    def remembered(record: Any) -> bytes:
+        if record.digest not in known:
+            known[record.digest] = summarise(record)
+        return known[record.digest]
+
+    return remembered
+
+
+def _verify_once() -> None:
     from warmline.net import gossip_pubsub
     from warmline.services import directory_judge
 

@@ -73,6 +73,10 @@ class Member:
     misbehave: Callable[[Node], None] | None = None
     """Applied to the node each time it has started: what makes a member hostile."""
     ended: trio.Event = field(default_factory=trio.Event)
+    peer_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.peer_id = self.key.peer_id
 
     @property
     def name(self) -> str:
@@ -80,7 +84,7 @@ class Member:
 
     @property
     def addr(self) -> str:
-        return f"/ip4/{self.ip}/tcp/{PORT}/p2p/{self.key.peer_id}"
+        return f"/ip4/{self.ip}/tcp/{PORT}/p2p/{self.peer_id}"
 
     @property
     def is_honest(self) -> bool:
@@ -149,7 +153,7 @@ class World:
             index = len(self.members)
             key = SigningKey(hashlib.sha256(f"member/{self.shape.seed}/{index}".encode()).digest())
             earlier = self.rng.sample(self.members, min(self.shape.bootstrap, index))
-            ip = f"20.{index >> 8}.{index & 255}.1"
+            ip = f"{20 + (index >> 8)}.{index & 255}.0.1"  # a network of its own: tables take few peers of one
             told = tuple(member.addr for member in earlier)
             self.members.append(Member(index, key, ip, TrioClock(), told, f"operator {index}"))
 
@@ -182,7 +186,7 @@ class World:
             member.key.public,
             START_MS,
             end,
-            member.key.peer_id,
+            member.peer_id,
             (member.addr,),
             offers,
             member.operator,
@@ -208,7 +212,7 @@ class World:
 
     async def _host(self, member: Member, task_status: trio.TaskStatus[None]) -> None:
         assert member.endpoint is not None and member.store is not None
-        transport = MemoryTransport(self.net, member.endpoint, member.key.peer_id)
+        transport = MemoryTransport(self.net, member.endpoint, member.peer_id)
         try:
             with trio.CancelScope() as member.scope:
                 async with build_node(
