@@ -33,8 +33,12 @@ async def test_from_nothing_to_a_bonded_credentialed_supporter_and_back(person: 
         assert (person.folder / secret).stat().st_mode & 0o077 == 0
     await person.json("chain", "fund", wallet, passphrase=None)
 
-    bonded = await person.json("supporter", "bond", "0.5")
-    assert bonded["state"]["bond_wei"] == 5 * 10**17
+    assert "no bond of yours yet" in await person.fails("supporter", "top-up", "0.1", "--yes")
+    bonded = await person.json("supporter", "bond", "0.3")
+    assert bonded["state"]["bond_wei"] == 3 * 10**17
+    await person.json("supporter", "top-up", "0.1")
+    sponsored = await person.json("supporter", "sponsor", wallet, "0.1", "--dev-account", "2", passphrase=None)
+    assert (sponsored["state"]["supporter"], sponsored["state"]["bond_wei"]) == (wallet, 5 * 10**17)
     assert bonded["transactions"][0]["function"] == "bond"
     issuer = ("--dev-account", "1")
     assert (await person.json("issuer", "register", "--type", "peer", *issuer, passphrase=None))["state"]["admitted"]

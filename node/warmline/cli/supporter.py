@@ -13,6 +13,7 @@ from warmline.cli.ethereum import Options, chain_options, open_session, run
 from warmline.cli.standing import respond, standing
 from warmline.cli.succession import leaving, successions
 from warmline.cli.vouchers import feedback
+from warmline_protocol.errors import UsageError
 
 if TYPE_CHECKING:
     from warmline.chain.wallet import Wallet
@@ -124,18 +125,37 @@ def lost_device(options: Options) -> None:
 @chain_options
 def bond(options: Options, amount: str, supporter: str | None) -> None:
     """Put AMOUNT of coin down as a bond. More bond means more groups, never a better place in a list."""
+    run(lambda: _bond(options, amount, supporter))
 
-    async def work() -> None:
-        from warmline.chain.contracts import address_of
-        from warmline.cli.ethereum import wei_of
 
-        wei, other = wei_of(amount), address_of(supporter) if supporter else None
-        async with open_session(options) as session:
-            contracts = session.contracts
-            await session.carry_out(contracts.bond_for(other, wei) if other else contracts.bond(wei))
-            await _show_bond(session, other or session.sender())
+@command.command(short_help="Bond for another supporter.")
+@click.argument("supporter")
+@click.argument("amount")
+@chain_options
+def sponsor(options: Options, supporter: str, amount: str) -> None:
+    """Put AMOUNT of coin down for SUPPORTER, as a community does for its people. On exit it comes back to you."""
+    run(lambda: _bond(options, amount, supporter))
 
-    run(work)
+
+@command.command("top-up")
+@click.argument("amount")
+@chain_options
+def top_up(options: Options, amount: str) -> None:
+    """Add AMOUNT of coin to the bond that you have."""
+    run(lambda: _bond(options, amount, None, more=True))
+
+
+async def _bond(options: Options, amount: str, supporter: str | None, *, more: bool = False) -> None:
+    from warmline.chain.contracts import address_of
+    from warmline.cli.ethereum import wei_of
+
+    wei, other = wei_of(amount), address_of(supporter) if supporter else None
+    async with open_session(options) as session:
+        contracts = session.contracts
+        if more and not await contracts.bond_of(session.sender()):
+            raise UsageError("there is no bond of yours yet", hint="`warmline supporter bond` puts down the first.")
+        await session.carry_out(contracts.bond_for(other, wei) if other else contracts.bond(wei))
+        await _show_bond(session, other or session.sender())
 
 
 @command.command("exit")
