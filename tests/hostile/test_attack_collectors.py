@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from support.collectors import WINDOW_S, Circle, Seat, a_circle, served
+from support.commands import run
 from support.conversations import House
 from support.queues import a_store
 from warmline.client.collector import CollectorDuty
@@ -114,6 +115,11 @@ async def test_two_sets_of_one_collector_are_a_proof_and_hold_nobody_up(tmp_path
         assert {first.count, second.count} == {len(own), len(own) // 2}
         with pytest.raises(BadSignatureError):
             read_proof(data, *where, seen.collectors[:0])
+        words = ("--chain", circle.act.rpc.url, "--manifest", str(tmp_path / "manifest.json"))
+        done = await trio.to_thread.run_sync(run, "conduct", "proof", str(told["proof"]), *words)
+        assert done.returncode == 0, done.stderr
+        assert circle.seats[2].wallet.shown in done.stdout
+        assert f"{len(own)} answers" in done.stdout
         # After a restart it is set aside still, and told of no more.
         again = await circle.seats[0].duty()
         await again.step()
