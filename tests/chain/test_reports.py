@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support import records as make
 from support.chain import followed, until
 from support.court import (
     ADVOCATE,
@@ -23,10 +24,16 @@ from support.court import (
     embedded,
     on_both,
 )
+from warmline.chain.manifest import Manifest
 from warmline.chain.plans import DAY_S, ReportTimes
 from warmline.chain.reports import NOBODY, PANEL, Phase, Ruling
 from warmline.chain.source import ChainConfig
 from warmline_protocol.errors import UsageError
+from warmline_protocol.keys import SigningKey
+from warmline_protocol.records.admission import Admission, AdmissionLimits, admit
+from warmline_protocol.records.delegation import SUPPORTER, Delegation, sign_delegation
+from warmline_protocol.records.envelope import open_record, sign_record
+from warmline_protocol.records.standing import ChainHead, Standing
 
 
 @on_both
@@ -85,6 +92,20 @@ async def test_a_report_is_judged_and_carried_out(tmp_path: Path, opened: Opened
             standing = chain.of(who)
             assert standing is not None
             assert standing.bond_wei == BOND - BOND // 10
+            # What the suspended one signs stops travelling; when the time is over, it may again.
+            head = chain.head()
+            assert head is not None
+            reasons = [judged(r.manifest, standing, head, s).reason for s in (head.time_s, until_s)]
+            assert reasons == ["suspended", "no_credential"]
+
+
+def judged(manifest: Manifest, standing: Standing, head: ChainHead, at_s: int) -> Admission:
+    """A listing of the respondent's that is signed and judged at that time."""
+    key, registry = SigningKey(b"k" * 32), manifest.address("DelegateRegistry")
+    asked = Delegation(RESPONDENT.address, key.public, SUPPORTER, at_s, at_s + DAY_S, manifest.chain_id, registry)
+    given = sign_delegation(asked, bytes(RESPONDENT._account.key))
+    record = open_record(sign_record(make.listing(RESPONDENT.address, at_ms=at_s * 1000), key, given))
+    return admit(record, standing=standing, head=head, limits=AdmissionLimits(), now_ms=at_s * 1000)
 
 
 @on_both
