@@ -60,6 +60,22 @@ async def test_holders_are_told_when_their_issuer_leaves_and_where_a_contract_go
         assert (await hall.run(HOLDER, "supporter", "credential", "list"))["state"]["successions"] == []
 
 
+async def test_governance_names_collectors_anew(tmp_path: Path) -> None:
+    async with court(embedded, tmp_path) as act:
+        hall, named = Hall(act, tmp_path), [one.shown for one in PANELLISTS[:3]]
+        listed = (await hall.run(BYSTANDER, "conduct", "epochs"))["state"]
+        assert (len(listed["collectors"]), listed["threshold"]) == (3, 2)
+        naming = ("conduct", "name-collectors", *named, "--threshold")
+        with pytest.raises(WarmlineError):
+            await hall.run(BYSTANDER, *naming, "2")
+        with pytest.raises(WarmlineError):  # half is no quorum
+            await hall.run(DEPLOYER, *naming, "1")
+        planned = await hall.run(DEPLOYER, *naming, "2", "--dry-run")
+        assert planned["state"]["collectors"] == listed["collectors"]
+        now = (await hall.run(DEPLOYER, *naming, "2"))["state"]
+        assert (set(now["collectors"]), now["threshold"]) == (set(named), 2)
+
+
 async def test_a_filing_bond_that_was_lost_goes_to_the_commons(tmp_path: Path) -> None:
     async with court(embedded, tmp_path) as act:
         hall, opener = Hall(act, tmp_path), PANELLISTS[0]

@@ -5,13 +5,13 @@ Reads every log of the contract once and then only what is new, with some blocks
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_hash.auto import keccak
 
-from warmline.chain.contracts import Contracts, address_of, shown
+from warmline.chain.contracts import Call, Contracts, address_of, shown
 from warmline.chain.errors import RpcGarbageError
 from warmline.chain.events import decode_log, unhex
 from warmline.chain.spans import logs_between
@@ -89,6 +89,12 @@ class ConductChain(Contracts):
             genesis, length = await self.epoch_terms()
             self._terms = Epochs(genesis, length), int(await self._view(CONTRACT, "WINDOW"))
         return self._terms
+
+    def set_collectors(self, named: Collection[bytes], threshold: int) -> Call:
+        """In place of those before, from now on. The contract wants more than half of them as threshold, 16 at most."""
+        ordered = sorted(set(named))
+        says = f"name {', '.join(map(shown, ordered))} as collectors of feedback, of whom {threshold} must sign"
+        return self._call(CONTRACT, "setCollectors", says, [shown(one) for one in ordered], threshold)
 
     async def now(self) -> ConductNow:
         """What the newest block knows. Raises RpcError, ChainUnreachableError."""

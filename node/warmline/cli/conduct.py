@@ -159,6 +159,27 @@ def veto(options: Options) -> None:
     run(work)
 
 
+@command.command("name-collectors", short_help="For governance: name the collectors.")
+@click.argument("collectors", nargs=-1, required=True, metavar="ADDRESS…")
+@click.option("--threshold", type=click.IntRange(1, 16), required=True, help="So many must sign; more than half.")
+@chain_options
+def name_collectors(options: Options, collectors: tuple[str, ...], threshold: int) -> None:
+    """For governance: these and no others collect from now on, also for the epoch that is over and not posted yet."""
+
+    async def work() -> None:
+        from warmline.chain.contracts import address_of, shown
+
+        named = [address_of(one) for one in collectors]
+        async with open_conduct(options) as (session, chain, _):
+            await session.carry_out(chain.set_collectors(named, threshold))
+            seen = await chain.now()
+            if not options.dry_run:
+                session.say(f"{len(seen.collectors)} collectors are named; {seen.threshold} must sign.")
+            session.finish(collectors=[shown(one) for one in seen.collectors], threshold=seen.threshold)
+
+    run(work)
+
+
 @command.command(short_help="Check a proof that a collector announced two sets.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @chain_options
