@@ -13,6 +13,7 @@ import trio
 from support.collectors import WINDOW_S, Circle, Seat, a_circle, served
 from support.commands import run
 from support.conversations import House
+from support.feedback import World
 from support.queues import a_store
 from warmline.client.collector import CollectorDuty
 from warmline.client.collector_files import CollectorFiles
@@ -20,8 +21,9 @@ from warmline.client.conduct_audit import MATCHES, audit
 from warmline.client.rating import rate
 from warmline.store.store import Store
 from warmline_protocol import limits
+from warmline_protocol.codec import frame
 from warmline_protocol.errors import BadSignatureError
-from warmline_protocol.feedback.heard import read_proof
+from warmline_protocol.feedback.heard import as_heard, read_proof
 from warmline_protocol.feedback.messages import CollectorRead, Rating
 from warmline_protocol.feedback.serving import seal_set
 from warmline_protocol.feedback.sheets import announce
@@ -143,6 +145,14 @@ async def test_who_hands_a_set_to_one_only_hands_it_to_all(tmp_path: Path) -> No
         assert heard(circle.seats, "equivocation") == [0, 0, 0]
         assert (await circle.seen()).posts[-1].tokens == 20
         assert await stage.duties[1]._unite(EPOCH) == []
+        # A word that does not hold takes nothing from those that stand beside it.
+        strange = World().keeper()
+        said = announce(strange.sheet, EPOCH, (), strange.key)
+        teller, heard_there = CollectorFiles(circle.seats[1].folder), CollectorRead("heard", EPOCH, 0)
+        words = teller.laid_out(heard_there) or b""
+        teller.lay_out(heard_there, frame(to_wire(as_heard(strange.sheet, said))) + words)
+        told = await stage.duties[0]._compare(EPOCH)
+        assert told[victim].keys() == {seat.wallet.address for seat in circle.seats}
 
 
 async def test_fewer_than_a_quorum_left_post_nothing_and_lose_nothing(tmp_path: Path) -> None:

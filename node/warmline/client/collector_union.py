@@ -140,16 +140,20 @@ class CollectorUnion(CollectorBase):
         """Hear what each of the others heard; by teller and collector."""
         told: dict[bytes, dict[bytes, SetHeard]] = {}
         for one in self.others:
+            question = CollectorRead("heard", epoch, 0)
             try:
-                data = await fetch(self.network.client.paths, one.node, CollectorRead("heard", epoch, 0))
-                told[one.owner] = {}
-                for word in read_heard(data):
-                    await self._hear(epoch, word)
-                    told[one.owner][word.said.collector] = word
-            except RemoteError as error:
+                words = list(read_heard(await fetch(self.network.client.paths, one.node, question)))
+            except WarmlineError as error:
                 log.info("what a collector heard is not to be had: %s", error)
-            except UnreachableError as error:
-                log.info("a collector's node is away: %s", error)
+                continue
+            told[one.owner] = {}
+            for word in words:
+                try:
+                    await self._hear(epoch, word)
+                except RemoteError as error:  # of somebody who is no collector any more, for example
+                    log.info("what a collector heard does not hold: %s", error)
+                else:
+                    told[one.owner][word.said.collector] = word
         return told
 
     async def _from_others(self, epoch: int, wanted: CollectorRecord, told: dict[bytes, dict[bytes, SetHeard]]) -> bool:
