@@ -6,13 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eth_abi import encode
 
 from support.chain import Actors, Opened, anvil, embedded, followed, on_both_chains, until
+from support.endpoints import endpoint
 from warmline.chain import deployer
+from warmline.chain.conduct import ConductChain
 from warmline.chain.contracts import Contracts, EpochPost
 from warmline.chain.devchain import COLLECTORS, dev_terms
+from warmline.chain.endpoints import DisagreeError, open_source
 from warmline.chain.errors import RevertError
 from warmline.chain.plans import dev_plan
 from warmline.chain.source import ChainConfig, FollowedChain
@@ -120,3 +125,25 @@ async def test_a_node_follows_key_roots_and_collectors(tmp_path: Path, opened: O
 def _root(chain: FollowedChain, act: Actors, epoch: int) -> bytes | None:
     seen = chain.conduct()
     return None if seen is None else seen.key_root(act.issuer.address, epoch)
+
+
+async def test_what_is_recomputed_rests_on_no_single_endpoint(tmp_path: Path) -> None:
+    async with conducting(embedded, tmp_path) as act, endpoint(act.rpc) as other:
+        await grant(act, 10)
+        manifest = act.contracts.manifest
+        alone = await ConductChain(act.rpc, manifest).now()
+
+        def fewer(request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            return answer | {"result": []} if request["method"] == "eth_getLogs" else answer
+
+        def other_collectors(request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+            named = encode(["address[]", "uint8"], [["0x" + "11" * 20], 1])
+            return answer | {"result": "0x" + named.hex()} if request["method"] == "eth_call" else answer
+
+        async with open_source((act.rpc.url, other.url), deadline_s=30) as source:
+            assert await ConductChain(act.rpc, manifest, source).now() == alone
+            assert await ConductChain(act.rpc, manifest, source).terms()
+            for lie in (fewer, other_collectors):
+                other.change = lie
+                with pytest.raises(DisagreeError):
+                    await ConductChain(act.rpc, manifest, source).now()

@@ -9,11 +9,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 from eth_hash.auto import keccak
 
 from warmline.chain.contracts import Call, Contracts, address_of, shown
+from warmline.chain.endpoints import One, Source
 from warmline.chain.errors import RpcGarbageError
 from warmline.chain.events import decode_log, unhex
+from warmline.chain.manifest import Manifest
+from warmline.chain.provider import Rpc
 from warmline.chain.spans import logs_between
 from warmline_protocol.feedback.epochs import Epochs
 from warmline_protocol.feedback.messages import CollectorSheet
@@ -83,11 +88,18 @@ class ConductChain(Contracts):
     _next = 0
     _terms: tuple[Epochs, int] | None = None
 
+    def __init__(self, rpc: Rpc, manifest: Manifest, source: Source | None = None) -> None:
+        """``source``: all endpoints that are asked, where there are more than ``rpc``: then two must agree."""
+        super().__init__(rpc, manifest)
+        self._source = source or One(rpc)
+
     async def terms(self) -> tuple[Epochs, int]:
         """The epochs, and how many seconds a post can be vetoed."""
         if self._terms is None:
-            genesis, length = await self.epoch_terms()
-            self._terms = Epochs(genesis, length), int(await self._view(CONTRACT, "WINDOW"))
+            genesis, length, window = [
+                (await self._agreed(name, "uint64"))[0] for name in ("GENESIS", "EPOCH", "WINDOW")
+            ]
+            self._terms = Epochs(genesis, length), window
         return self._terms
 
     def set_collectors(self, named: Collection[bytes], threshold: int) -> Call:
@@ -97,20 +109,32 @@ class ConductChain(Contracts):
         return self._call(CONTRACT, "setCollectors", says, [shown(one) for one in ordered], threshold)
 
     async def now(self) -> ConductNow:
-        """What the newest block knows. Raises RpcError, ChainUnreachableError."""
-        block = await self.rpc.call("eth_getBlockByNumber", "latest", False)
+        """What the newest block knows. Raises RpcError, ChainUnreachableError, DisagreeError."""
+        block = await self._source.call("eth_getBlockByNumber", "latest", False)
         height, time_s = int(block["number"], 16), int(block["timestamp"], 16)
         first = max(self.manifest.start_block, self._next - AGAIN)
         kept = [log for log in getattr(self, "_logs", []) if int(log["blockNumber"], 16) < first]
         wanted = {"address": "0x" + self.manifest.address(CONTRACT).hex()}
-        self._logs = kept + await logs_between(self.rpc, wanted, first, height)
+        self._logs = kept + await logs_between(self._source, wanted, first, height)
         self._next = height + 1
-        named, threshold = await self._view(CONTRACT, "collectors")
+        named, threshold = await self._agreed("collectors", "address[]", "uint8", at=hex(height))
         collectors = tuple(address_of(one) for one in named)
-        return ConductNow(time_s, self._posts(), self._roots(), collectors, int(threshold))
+        return ConductNow(time_s, self._posts(), self._roots(), collectors, threshold)
+
+    async def _agreed(self, function: str, *types: str, at: str = "latest") -> tuple[Any, ...]:
+        """A view without arguments; ``latest`` only for what never changes."""
+        asked = {
+            "to": shown(self.manifest.address(CONTRACT)),
+            "data": self._contract(CONTRACT).encode_abi(function, []),
+        }
+        answer = await self._source.call("eth_call", asked, at)
+        try:
+            return tuple(decode(types, unhex(answer)))
+        except (DecodingError, TypeError, ValueError) as error:
+            raise RpcGarbageError(f"the chain endpoint answered {function} with something else") from error
 
     async def conduct(self, seen: ConductNow) -> Conduct:
-        """As nodes tell it, from this endpoint alone."""
+        """As nodes tell it."""
         epochs, _ = await self.terms()
         roots = tuple(seen.roots[key] for key in sorted(seen.roots))
         contract = self.manifest.address(CONTRACT)

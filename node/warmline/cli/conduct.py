@@ -33,7 +33,7 @@ async def open_conduct(options: Options) -> AsyncIterator[tuple[Session, Conduct
     from warmline.chain.conduct import ConductChain
 
     async with open_session(options) as session:
-        chain = ConductChain(session.rpc, session.manifest)
+        chain = ConductChain(session.rpc, session.manifest, session.source)
         yield session, chain, await chain.now()
 
 

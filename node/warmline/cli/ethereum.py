@@ -62,7 +62,8 @@ _SHARED = [
         multiple=True,
         envvar="WARMLINE_CHAIN_ALSO",
         metavar="URL",
-        help="Another JSON-RPC URL of the same chain, run by others: what a wallet said is believed if two agree.",
+        help="Another JSON-RPC URL of the same chain, run by others: whom a wallet named, and what collectors posted, "
+        "is then believed only if two agree.",
     ),
     click.option(
         "--manifest",
