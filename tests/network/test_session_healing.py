@@ -97,7 +97,7 @@ async def test_cards_of_yesterday_and_today_at_one_door(tmp_path: Path) -> None:
                 async with open_session(street.client("today"), ada.contact, me=RIVER) as seeker:
                     await keeper.accept(await keeper.knocks.receive())
                     await seeker.wait_established()
-                assert keeper.unreadable == before + 1
+                assert before < keeper.unreadable <= before + 2  # the Hello, and that whoever said it has left
 
 
 async def test_a_resumed_session_says_hello_again_by_itself(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ class Asking(Conversation):
 
     def _lost(self, inlet: Inlet) -> None:
         super()._lost(inlet)
-        unheard = self._machine is None and self._seeking is not None
+        # One that was replaced stays lost, while those in its place may not be followed yet.
+        unheard = self._machine is None and self._seeking is not None and inlet in self._inlets
         if unheard and not any(each.up for each in self._inlets) and not self._renewing:
             self._renewing = True
             self._nursery.start_soon(self._renew_queues)
