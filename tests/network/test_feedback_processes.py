@@ -41,7 +41,7 @@ from warmline.client.session_events import FeedbackNone, FeedbackReady
 from warmline.env import SystemRng, run_in_thread
 from warmline_protocol.feedback.epochs import Epochs
 
-EPOCH_S, WINDOW_S = 5400, 120
+EPOCH_S, WINDOW_S = 3000, 120
 PATIENCE = 480.0
 GOVERNANCE, ISSUER, MARTA = 8, 1, 4
 ANSWERS = 10
@@ -123,7 +123,7 @@ class Town:
         entry = ("--entry", self.nodes[1].join)
         said = ("--name", "Marta", "--language", "en", "--topic", "grief", "--credential", "peer")
         ok("supporter", "card", *said, *home, *entry, passphrase=PASSPHRASE)
-        words = ("supporter", "duty", "--seats", "4", *home, *entry)
+        words = ("supporter", "duty", "--seats", "6", *home, *entry)
         program = Program(self.folder, *words, passphrase=PASSPHRASE, prefix=self.prefix)
         self.stack.callback(program.close)
         program.wait("on_duty", PATIENCE)
@@ -193,7 +193,7 @@ async def talk_to(town: Town, duty: Program) -> None:
             await trio.sleep(1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_answer, duty)
-            turns = trio.Semaphore(2)
+            turns = trio.Semaphore(3)
             async with trio.open_nursery() as seekers:
                 for number in range(ANSWERS):
                     seekers.start_soon(_talk, line, who, number, turns)
@@ -237,9 +237,10 @@ async def _talk(line: Line, who: Supporter, number: int, turns: trio.Semaphore) 
 @pytest.mark.timeout(1200)
 def test_an_epoch_ends_between_processes_though_two_collectors_are_killed(town: Town) -> None:
     collectors = [town.collector(number) for number in range(3)]
+    duty = town.marta()
     for each in collectors:
         each.wait("published", PATIENCE)
-    trio.run(talk_to, town, town.marta())
+    trio.run(talk_to, town, duty)
     _, epochs = trio.run(town.seen)
 
     # Every answer is in a drop and shows in epoch 2 only. The third collector dies somewhere in reading them.
