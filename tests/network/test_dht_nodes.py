@@ -70,6 +70,24 @@ async def patient() -> AsyncIterator[None]:
         yield
 
 
+async def test_no_answer_waits_for_a_bucket_that_asks_who_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full bucket asks its oldest peer; a lookup went on only when that one had answered, and lost what it had."""
+    async with dhts(4, settings=DhtSettings(query_seconds=2.0)) as made, patient():
+        assert await made[1][1].put(key_for("a"), b"1:hello") == 3
+        admitting = trio.Event()
+
+        async def forever(*peer: object, **options: object) -> bool:
+            admitting.set()
+            await trio.sleep_forever()
+            return False
+
+        monkeypatch.setattr(made[2][1]._peers.table, "add_peer", forever)
+        assert await made[2][1].get(key_for("a")) == b"1:hello"
+        found = await made[2][1]._peers.look_up(KadType.GET_VALUE, key_for("a").encode())
+        assert len(found.closest) == 3  # each answer counts, though none of them is admitted
+        await admitting.wait()
+
+
 async def test_a_value_put_at_one_node_is_got_at_another() -> None:
     async with dhts(8) as made, patient():
         assert await made[1][1].put(key_for("a"), b"1:hello") == 7

@@ -252,6 +252,7 @@ async def open_dht(
             changed(peer, True)
         nursery.start_soon(_meet_all, dht, receive, nursery)
         nursery.start_soon(_fill, dht)
+        nursery.start_soon(dht._peers.admit_who_answers)
         for period, work in (
             (settings.refresh_seconds, dht.refresh),
             (settings.retell_seconds, dht.retell),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from warmline_protocol.lookup import Contact, Found, Lookup
 IDENTIFY_SECONDS = 15.0
 """How long a new peer may take to say what it serves."""
 ADDRS_TRIED = 3
+ANSWERED_MAX = 64
+"""Peers that answered and wait to be taken into the table; more come again when they answer again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,16 @@ class DhtPeers:
         self._host = host
         self._settings = settings
         self._changed = trio.Event()
+        self._answered, self._to_admit = trio.open_memory_channel[ID](ANSWERED_MAX)
+
+    async def admit_who_answers(self) -> None:
+        """Take who answered into the routing table, for as long as the DHT runs.
+
+        Apart from the questions: a full bucket first asks its oldest peer whether it is alive, under a lock, and in a
+        network of more than two buckets that was most of a lookup's time. Who had answered by then counted as silent.
+        """
+        async for peer in self._to_admit:
+            await self._admit(peer)
 
     async def look_up(self, kind: KadType, key: bytes) -> Found:
         """What the network says of ``key``, asked from the nearest that are known; within ``lookup_seconds``."""
@@ -100,7 +113,8 @@ class DhtPeers:
             self.table.remove_peer(peer)
             raise
         answer = await exchange(channel, message, deadline=seconds)  # a refused question is no reason to forget it
-        await self._admit(peer)
+        with suppress(trio.WouldBlock):
+            self._answered.send_nowait(peer)
         return answer
 
     async def _reach(self, contact: Contact) -> None:
