@@ -50,7 +50,15 @@ def test_a_partition_heals_where_nobody_is_pinned_to_anybody(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("scenario", "nodes", "messages"),
-    [("partition", 24, 1), ("sybils", 40, 10), ("eclipse", 40, 10), ("replay", 24, 10), ("spam", 16, 10)],
+    [
+        ("partition", 24, 1),
+        ("sybils", 40, 10),
+        ("eclipse", 40, 10),
+        ("replay", 24, 10),
+        ("spam", 16, 10),
+        ("dht_liars", 20, 2),
+        ("find", 14, 2),
+    ],
 )
 def test_what_networks_go_through(tmp_path: Path, scenario: str, nodes: int, messages: int) -> None:
     assert simulate(tmp_path, scenario, nodes=nodes, messages=messages)["failures"] == []

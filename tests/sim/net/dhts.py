@@ -111,19 +111,26 @@ async def exercise(run: Run, bad: Sequence[Member]) -> None:
     questions = Questions(honest)
     puts, gets, provides, finds = Asked(), Asked(), Asked(), Asked()
     kept: list[int] = []
-    for number in range(run.messages):
-        author, reader = world.rng.sample(honest, 2)
+
+    async def round_trip(number: int, author: Member, reader: Member) -> None:
+        content = world.rng.randbytes(32)
         data = run.a_listing(author, number)
         key = dht_key(run.id_of(data))
         await timed(run, questions, puts, author, author.running.dht.put(key, data), lambda took: took >= 3)
         kept.append(_holders(key, honest))
-        await timed(run, questions, gets, reader, reader.running.dht.get(key), lambda value, data=data: value == data)
-        content = world.rng.randbytes(32)
+        await timed(run, questions, gets, reader, reader.running.dht.get(key), lambda value: value == data)
         claim = author.running.dht.provide(content)
         await timed(run, questions, provides, author, claim, lambda took: took >= 3)
-        wanted = author.peer_id
         found = reader.running.dht.find_providers(content)
-        await timed(run, questions, finds, reader, found, lambda who, wanted=wanted: wanted in who)
+        await timed(run, questions, finds, reader, found, lambda who: author.peer_id in who)
+
+    busy = world.rng.sample(
+        honest, 2 * min(run.messages, len(honest) // 2)
+    )  # who asks once asks nothing else meanwhile
+    async with trio.open_nursery() as nursery:
+        for number, (author, reader) in enumerate(zip(busy[::2], busy[1::2], strict=True)):
+            nursery.start_soon(round_trip, number, author, reader)
+            await trio.sleep(1)
     for name, asked in (("put", puts), ("get", gets), ("provide", provides), ("find providers", finds)):
         asked.report(run, name)
     run.report("honest nodes that keep a value, least", min(kept))
@@ -169,13 +176,15 @@ async def find(run: Run) -> None:
     everybody = world.honest()
     found, took, operators, fetched = 0, [], [], []
     run.phase(f"{run.messages} clients, each behind one liar")
-    for number in range(run.messages):
-        entry, home, *others = world.rng.sample(everybody, len(everybody))
-        data = run.a_listing(home, number)
-        sent = await run.publish(home, data, everybody)
-        await trio.sleep(20)
-        assert not sent.missing(), "gossip or sync brought it to everybody"
-        liars = [entry, *others[: len(everybody) // 3 - 1]]
+    homes = world.rng.sample(everybody, run.messages)
+    listings = [run.a_listing(home, number) for number, home in enumerate(homes)]
+    sent = [await run.publish(home, data, everybody) for home, data in zip(homes, listings, strict=True)]
+    await trio.sleep(20)
+    assert not any(each.missing() for each in sent), "gossip or sync brought it to everybody"
+    for number, (home, data) in enumerate(zip(homes, listings, strict=True)):
+        others = [member for member in everybody if member is not home]
+        liars = world.rng.sample(others, len(everybody) // 3)
+        entry = liars[0]
         record = run.id_of(data)
         with leaving_out(liars, record, home.peer_id), a_machine(world, number):
             rng = SeededRng(f"client {world.shape.seed} {number}")
