@@ -211,6 +211,10 @@ def test_without_the_host_nothing_can_be_said_and_then_it_ends(house: House) -> 
     member.machine.tick(house.now)
     member.commit()
     assert member.events[-1] == Closed("host gone")
+    while member.todo:
+        house.perform(member)
+    house.settle()  # the host comes back, and does not wait for who is gone
+    assert member.machine.me.id not in house.host.machine.people
 
 
 def test_old_words_of_the_host_are_no_sign_of_life(house: House) -> None:
@@ -329,6 +333,25 @@ def test_the_log_moves_and_nothing_is_lost(house: House, changing: bool) -> None
     house.knock("Late")
     house.settle()
     assert len(house.members) == 5 + changing
+
+
+def test_who_came_just_before_the_log_moved_learns_the_rooms_manners(house: House) -> None:
+    before = list(house.members)
+    house.knock("New")
+    for _ in range(4):  # everybody but the newcomer reads how the room is kept, and says so
+        for person in (house.host, *before):
+            while person.todo:
+                house.perform(person)
+            house.fetch(person)
+        house.sleep(2_000)
+    new = house.members[-1]
+    assert new not in before and new.machine.manners.conduct is None
+    assert not house.room.outbox.entries
+    house.log.alive = False
+    house.move()
+    message = house.say(new, "may I?")
+    house.settle()
+    assert new.states(message)[-1] == "delivered"
 
 
 def test_a_full_room_and_a_bad_key_package(house: House) -> None:

@@ -202,10 +202,16 @@ class Room(RoomHearing):
         if self.is_host:
             return
         if now_ms >= self.host_seen_ms + self.closed_ms:
+            self._say_left(now_ms)
             self._close("host gone")
         elif not self.read_only and now_ms >= self.host_seen_ms + self.read_only_ms:
             self.read_only = True
             self._emit(ReadOnly())
+
+    def _say_left(self, now_ms: int) -> None:
+        """Best effort: a host that comes back to this log does not wait for who is gone."""
+        if self.log is not None and not self.out_of_step:
+            self._remark_now(Leave("left"), now_ms)
 
     def next_timer(self) -> int | None:
         """When :meth:`tick` is due, in ms UTC."""

@@ -114,6 +114,8 @@ class HostRoom(RoomFacilitating):
         self._outputs += [UseLog(address, incarnation, 0), UseKeys(epoch.number, epoch.send_key, epoch.read_key)]
         if not first:
             self._tell_moved()
+            if self._landed is None:
+                self._say_all(now_ms)  # who came just before may not have read it in the old one
         if self._landed is not None:  # what it was to be read back from is gone; nothing of before comes any more
             self._landed_at = 0
             self._read_past_change(now_ms)
@@ -263,13 +265,18 @@ class HostRoom(RoomFacilitating):
             self._tell_alone(member, Removed(guest.attempt))
         self._guests.pop(member, None)
 
-    def _tell_people(self, now_ms: int) -> None:
+    def _say_all(self, now_ms: int) -> None:
+        """How this room is kept, without which nobody speaks, and who is here."""
         here = {each.id for each in self._roster}
         self._say_conduct(
             now_ms, **{name: tuple(each for each in getattr(self._conduct, name) if each in here) for name in LISTS}
         )
         self._enqueue(Roster(tuple(self.people.values())), now_ms, told=False)
         self._pump(now_ms)
+
+    def _tell_people(self, now_ms: int) -> None:
+        self._say_all(now_ms)
+        here = self._roster
         if len(here) > limits.ONE_FACILITATOR_SEATS_MAX and not self._helpers_here():
             self._emit(events.SecondFacilitatorGone(len(here)))
 

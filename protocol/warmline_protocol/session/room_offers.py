@@ -132,8 +132,11 @@ class RoomOffers(Machine):
 
     def _remark(self, body: Body, now_ms: int) -> None:
         if self._ready_to_send():
-            self._append(self._cells(self._seal_remark(body, now_ms, *self._vouched()), 0, LABEL), [])
-            self._spoke(now_ms)
+            self._remark_now(body, now_ms)
+
+    def _remark_now(self, body: Body, now_ms: int) -> None:
+        self._append(self._cells(self._seal_remark(body, now_ms, *self._vouched()), 0, LABEL), [])
+        self._spoke(now_ms)
 
     def _spoke(self, now_ms: int) -> None:
         self._seen_due_ms = None
