@@ -64,10 +64,12 @@ class Account:
     unsure: set[str] = field(default_factory=set)
     """What was being said when the program was killed, and was not taken as far as anybody knows."""
     gave_up: Counter[str] = field(default_factory=Counter)
-    left_alone: list[tuple[str, int, str]] = field(default_factory=list)
-    """(talk, session number, who): to whom nothing happened for minutes."""
-    ended: set[tuple[str, int, str]] = field(default_factory=set)
-    """Who was told the end of which session."""
+    left_alone: list[tuple[str, int, str, float]] = field(default_factory=list)
+    """(talk, session number, who, when): to whom nothing had happened for minutes."""
+    inside: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """(talk, session number) to everybody who was in it."""
+    ended: dict[tuple[str, int, str], float] = field(default_factory=dict)
+    """Who was told the end of which session, and when."""
     again: int = 0
     """Texts that were told again after a death."""
     nameless: int = 0
@@ -90,6 +92,8 @@ class Account:
                 self._state(message, line)
         elif what == "shown":
             self._show(line)
+        elif what == "in":
+            self.inside[line["talk"], line["number"]].add(line["who"])
         elif what == "gap":
             self.gaps[line["talk"], line["who"], line["number"]] += line["count"]
         elif what == "unsure":
@@ -97,10 +101,10 @@ class Account:
         elif what == "gave up":
             self.gave_up[line["why"]] += 1
             if line["why"] == "nothing happens":
-                self.left_alone.append((line["talk"], line["number"], line["who"]))
+                self.left_alone.append((line["talk"], line["number"], line["who"], line["t"]))
         elif what == "event" and line["told"]["event"] == "closed":
             self.closed[line["told"]["why"]] += 1
-            self.ended.add((line["talk"], line["number"], line["who"]))
+            self.ended.setdefault((line["talk"], line["number"], line["who"]), line["t"])
 
     def _sent(self, line: Line) -> None:
         key = line["key"]
@@ -146,31 +150,30 @@ class Account:
             self.again += len(lines) - 1
             if key not in self.messages and key not in self.unsure:
                 self.wrong(f"shown to {reader}, and its sender never had it taken", key)
+        present: dict[str, set[str]] = defaultdict(set)
+        for reader, _ in self.shown:
+            talk, who = reader.split("/")
+            present[talk].add(who)
         for message in self.messages.values():
-            self._judge_one(message)
+            self._judge_one(message, present[message.talk])
         self._judge_order()
         self._judge_left_alone()
 
     def _judge_left_alone(self) -> None:
-        other = {"seeker": "supporter", "supporter": "seeker"}
-        for talk, number, who in self.left_alone:
-            if (talk, number, other.get(who, "")) not in self.ended:
+        """Who waits for people to whom it is over does not hang: they may hear that first, when their clock jumps."""
+        for talk, number, who, at in self.left_alone:
+            others = self.inside[talk, number] - {who}
+            if not all(self.ended.get((talk, number, other), at) < at for other in others):
                 self.wrong(f"{talk} {number}: {who} gave up: nothing happens", "")
 
-    def _judge_one(self, message: Message) -> None:
+    def _judge_one(self, message: Message, present: set[str]) -> None:
+        """``present``: everybody to whom anything of this conversation was shown."""
         if not message.last:
             self.wrong(f"without a last word: {message.state} {message.why}", message.key)
         if message.state == "delivered" and not any(
-            (f"{message.talk}/{reader}", message.key) in self.shown for reader in self._readers(message)
+            (f"{message.talk}/{reader}", message.key) in self.shown for reader in _readers(message, present)
         ):
             self.wrong("delivered and not shown", message.key)
-
-    def _readers(self, message: Message) -> Iterable[str]:
-        if not message.talk.startswith("r"):
-            return ("supporter",) if message.who == "seeker" else ("seeker",)
-        if message.who != "host":
-            return ("host",)
-        return sorted({reader.split("/")[1] for reader, key in self.shown if reader.startswith(message.talk + "/")})
 
     def _judge_order(self) -> None:
         seen: dict[tuple[str, int, str], list[Line]] = defaultdict(list)
@@ -245,6 +248,12 @@ def account_of(folder: Path, seed: int) -> Account:
             account.take(line | {"at": at, "life": life})
     account.judge()
     return account
+
+
+def _readers(message: Message, present: set[str]) -> Iterable[str]:
+    if not message.talk.startswith("r"):
+        return ("supporter",) if message.who == "seeker" else ("seeker",)
+    return sorted(present) if message.who == "host" else ("host",)
 
 
 def _count(key: str) -> int:

@@ -67,15 +67,23 @@ def test_a_sound_account() -> None:
     assert found(lines(0, 1, 2, shown=(), fate="expired")) == []
 
 
-def gave_up(who: str) -> dict[str, Any]:
-    return {"what": "gave up", "talk": "p0", "number": 3, "who": who, "why": "nothing happens"}
+def gave_up(who: str, talk: str = "p0") -> dict[str, Any]:
+    return {"what": "gave up", "talk": talk, "number": 3, "who": who, "why": "nothing happens", "t": 9.0}
 
 
-def test_who_is_left_alone_gives_up_only_when_the_other_side_had_ended() -> None:
-    end = {"what": "event", "talk": "p0", "number": 3, "who": "supporter", "told": {"event": "closed", "why": "left"}}
-    assert found([end, gave_up("seeker")]) == []
-    assert found([gave_up("seeker"), end | {"number": 2}]) == ["p0 3: seeker gave up: nothing happens"]
-    assert found([gave_up("m1"), end]) == ["p0 3: m1 gave up: nothing happens"]
+def ended(who: str, at: float, talk: str = "p0", number: int = 3) -> list[dict[str, Any]]:
+    where = {"talk": talk, "number": number, "who": who}
+    return [{"what": "in"} | where, {"what": "event", "told": {"event": "closed", "why": "left"}, "t": at} | where]
+
+
+def test_who_is_left_alone_gives_up_only_when_the_others_had_ended() -> None:
+    stays = {"what": "in", "talk": "p0", "number": 3, "who": "supporter"}
+    assert found([*ended("supporter", 8.0), gave_up("seeker")]) == []
+    for told in (ended("supporter", 9.5), [stays, *ended("supporter", 8.0, number=2)]):
+        assert found([gave_up("seeker"), *told]) == ["p0 3: seeker gave up: nothing happens"]
+    room = [*ended("m1", 8.0, "r0"), gave_up("host", "r0")]
+    assert found(room) == []
+    assert found([*room, *ended("m2", 9.5, "r0")]) == ["r0 3: host gave up: nothing happens"]
 
 
 @pytest.mark.parametrize(
