@@ -97,7 +97,7 @@ async def test_a_vote_whose_salt_is_elsewhere_and_a_case_that_is_not_held_are_sa
         with pytest.raises(UsageError, match="0 reports begin"):
             await hall.run(BYSTANDER, "panel", "show", "0xabcdef")
         with pytest.raises(click.UsageError):
-            await hall.run(PANELLISTS[1], "panel", "vote", report, "guilty", cases=True)
+            await hall.run(PANELLISTS[1], "panel", "commit", report, "guilty", cases=True)
 
 
 @dataclass

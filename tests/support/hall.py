@@ -81,7 +81,7 @@ async def judged(hall: Hall, report: str, ruling: str) -> list[Wallet]:
     drawn = await hall.run(BYSTANDER, "panel", "seat", report)
     seated = [dev_wallet(DEV[bytes.fromhex(seat[2:])]) for seat in drawn["state"]["report"]["seats"]]
     for one in seated:
-        await hall.run(one, "panel", "vote", report, ruling, cases=True)
+        await hall.run(one, "panel", "commit", report, ruling, cases=True)
     now = await hall.act.reports.report_of(bytes.fromhex(report[2:]))
     terms = await hall.act.reports.report_terms()
     await hall.act.travel_to(now.deadline_s - terms.reveal_s)

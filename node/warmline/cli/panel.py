@@ -135,7 +135,7 @@ def admit(options: Options, report: str, case_passphrase_fd: int | None) -> None
 @click.argument("ruling", type=click.Choice(list(RULINGS)))
 @case_options
 @chain_options
-def vote(options: Options, report: str, ruling: str, case_passphrase_fd: int | None) -> None:
+def commit(options: Options, report: str, ruling: str, case_passphrase_fd: int | None) -> None:
     """Commit your vote on REPORT: RULING. Nobody sees it before you reveal it, and without revealing it counts as none.
 
     Suspended and barred end what the person may do here for a time or for good; reproved is a word, not a measure.
