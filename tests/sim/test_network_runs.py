@@ -56,7 +56,7 @@ def test_a_partition_heals_where_nobody_is_pinned_to_anybody(tmp_path: Path) -> 
         ("eclipse", 40, 10),
         ("replay", 24, 10),
         ("spam", 16, 10),
-        ("dht_liars", 20, 2),
+        ("dht_liars", 12, 2),
         ("find", 14, 2),
     ],
 )
