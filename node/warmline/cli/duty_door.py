@@ -223,7 +223,7 @@ class AtDoor:
         except WarmlineError as error:
             self._face.note(f"{error.message}. {error.hint}", "31", error=error.message, hint=error.hint)
             return False
-        del self._waiting[number]
+        self._waiting.pop(number, None)  # they may have left while they were let in
         self._face.call()
         self._face.note(
             f"{number}: {knock.name or 'somebody'} comes in, as you invited them"

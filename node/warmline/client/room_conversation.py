@@ -106,7 +106,7 @@ class RoomConversation(Asking):
             case said.UseLog(address=address, incarnation=incarnation):
                 self._go_to_log(address, incarnation)
             case said.AppendControl():
-                self._nursery.start_soon(self._control, self._machine, output)
+                self._start(self._control, self._machine, output)
             case said.AppendCommit():
                 self._append_commit(output)
             case said.OpenLog():

@@ -212,7 +212,7 @@ class Session(Wishes):
         self._new_routes, self._reader = routes, None
         await self._adopt(pair)
         if self.feedback is not None:
-            self._nursery.start_soon(self.feedback.begin, self)
+            self._start(self.feedback.begin, self)
 
     def _take_over(self, old: Pair | None, machine: Pair) -> None:
         self._routes = self._new_routes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -288,8 +288,8 @@ class Conversation:
         await self._do(lambda machine, now: machine.tick(now))
         self._established.set()
         if first:
-            self._nursery.start_soon(self._keep_time)
-            self._nursery.start_soon(self._confirm_shown)
+            self._start(self._keep_time)
+            self._start(self._confirm_shown)
 
     def _take_over(self, old: Any, machine: Any) -> None:
         """A machine takes its place, or after a fresh Hello that of another."""
@@ -345,8 +345,14 @@ class Conversation:
         outlet = self._outlets.get(node.peer_id)
         if outlet is None:
             outlet = self._outlets[node.peer_id] = Outlet(self.client, node)
-            self._nursery.start_soon(outlet.run)
+            self._start(outlet.run)
         return outlet
+
+    def _start(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """In this conversation's nursery, which takes nothing any more once it is over: whoever asks may be a task of
+        somebody else, a door that hears the same Hello again, and would fail for a conversation that has ended."""
+        if not self._over.is_set():
+            self._nursery.start_soon(work, *arguments)
 
     def _lost(self, inlet: Inlet) -> None:
         """A queue of one's own is gone, or its node has been out of reach for long."""
