@@ -27,6 +27,8 @@ from warmline_protocol.session.evidence_bundle import verify_bundle
 
 THREAD, BACKUP = "thread", "backup"
 TITLE = "A conversation on warmline"
+PANIC_WITHIN = 4.0
+"""Seconds after which the program has ended, whatever the network does: a goodbye's time and one more."""
 
 
 class Deeds:
@@ -130,10 +132,20 @@ class Deeds:
             erased = self.cupboard.erase()
             self.board.face.note("", event="erased", files=list(erased.files), keyring=erased.key_in_keyring)
         self.board.face.blank()
-        async with trio.open_nursery() as nursery:
-            for place in self.board.places.values():
-                if isinstance(place.talk, Asking):
-                    nursery.start_soon(place.talk.take_back)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_within, PANIC_WITHIN)
+                async with trio.open_nursery() as leaving:
+                    for place in self.board.places.values():
+                        if isinstance(place.talk, Asking):
+                            leaving.start_soon(place.talk.take_back)
+                nursery.cancel_scope.cancel()
+        finally:  # whatever became of that: a traceback would be on the screen
+            self.board.face.end_now()
+
+    async def _end_within(self, seconds: float) -> None:
+        """Also where a path hangs while it is closed, which no cancellation hurries."""
+        await trio.sleep(seconds)
         self.board.face.end_now()
 
 

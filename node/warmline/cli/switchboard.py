@@ -269,7 +269,8 @@ class TerminalFace:
     def blank(self) -> None:
         self._terminal.wipe()
         with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is told meanwhile is not seen
+            for stream in (sys.stdout, sys.stderr):  # what is told meanwhile is not seen
+                os.dup2(nowhere.fileno(), stream.fileno())
 
     def end_now(self) -> NoReturn:
         os._exit(0)
@@ -309,8 +310,11 @@ class JsonFace:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self._silent = False
 
     def _print(self, data: dict[str, Any]) -> None:
+        if self._silent:
+            return
         sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
@@ -333,7 +337,7 @@ class JsonFace:
         raise UsageError(f"this needs an answer: {words}", hint="A program says it together with its wish.")
 
     def blank(self) -> None:
-        pass
+        self._silent = True
 
     def end_now(self) -> NoReturn:
         os._exit(0)
