@@ -1,6 +1,7 @@
 """Which device keys a wallet named on the chain, read so that no single endpoint has to be believed.
 
 Only from logs up to a block that the endpoints agree on: a view of the newest state may differ between honest ones.
+Where several are named and all but one are away, nothing is read: a node waits that out, a judgement must not.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from typing import Any, Final
 
 from eth_hash.auto import keccak
 
-from warmline.chain.endpoints import Source
+from warmline.chain.endpoints import AGREE, Source
+from warmline.chain.errors import ChainUnreachableError
 from warmline.chain.events import unhex
 from warmline.chain.manifest import Manifest
 from warmline.chain.spans import logs_between
@@ -41,6 +43,12 @@ async def _logs(source: Source, manifest: Manifest, wallet: bytes) -> list[Any]:
     about = _topic(wallet)
     wanted = {"address": "0x" + manifest.address(REGISTRY).hex(), "topics": [[_SET, _REVOKED], about]}
     logs = await logs_between(source, wanted, manifest.start_block, int(head["number"], 16))
+    states = [one.state for one in source.statuses()]
+    if states and states.count("ok") < AGREE:
+        raise ChainUnreachableError(
+            "of the chain endpoints that were named only one answers, and one alone is not believed",
+            hint="Try again, or name another with --also.",
+        )
     # Not every endpoint filters by all topics; what it sends is looked at, too.
     return [log for log in logs if log["topics"][1].lower() == about]
 

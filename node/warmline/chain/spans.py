@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from warmline.chain.errors import RpcError
+from warmline.chain.errors import RpcError, RpcGarbageError
 
 SPAN_MIN, SPAN_START, SPAN_MAX = 1, 16, 2048
 """Blocks of one eth_getLogs far below the head."""
@@ -45,18 +45,34 @@ class Width:
 
 
 async def logs_between(rpc: Asked, wanted: Mapping[str, Any], first: int, last: int) -> list[Any]:
-    """The logs of blocks `first` to `last` that fit the filter `wanted`, oldest first. Raises RpcError."""
+    """The logs of blocks `first` to `last` that fit the filter `wanted`, oldest first. Raises RpcError and others.
+
+    Several endpoints agree on the logs that stand: in which order one of them lists them, and what it says was taken
+    back (`removed`), is its own word and counts for nothing here.
+    """
     found: list[Any] = []
     width = Width()
     width.now = max(last - first + 1, SPAN_MIN)
     while first <= last:
         end = min(first + width.now - 1, last)
         try:
-            found += await rpc.call("eth_getLogs", {**wanted, "fromBlock": hex(first), "toBlock": hex(end)})
+            answer = await rpc.call("eth_getLogs", {**wanted, "fromBlock": hex(first), "toBlock": hex(end)})
         except RpcError:
             if not width.refused():
                 raise
             continue
         width.answered()
+        found += _standing(answer)
         first = end + 1
     return found
+
+
+def _standing(answer: Any) -> list[Any]:
+    try:
+        return sorted((log for log in answer if not log.get("removed")), key=_place)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RpcGarbageError(f"the chain endpoint sent logs that cannot be read: {error!r}") from error
+
+
+def _place(log: Any) -> tuple[int, int]:
+    return int(log["blockNumber"], 16), int(log["logIndex"], 16)

@@ -62,8 +62,8 @@ _SHARED = [
         multiple=True,
         envvar="WARMLINE_CHAIN_ALSO",
         metavar="URL",
-        help="Another JSON-RPC URL of the same chain, run by others: whom a wallet named, and what collectors posted, "
-        "is then believed only if two agree.",
+        help="Another JSON-RPC URL of the same chain, run by others: whom a wallet named is then believed only if two "
+        "agree; what collectors posted, if none that answers says otherwise.",
     ),
     click.option(
         "--manifest",
