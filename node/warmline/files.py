@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from warmline_protocol.errors import DiskFullError
@@ -18,6 +19,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise DiskFullError(f"cannot write {path}: {error.strerror}") from error
 
@@ -29,3 +31,13 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError as error:
         raise DiskFullError(f"cannot write {path}: {error.strerror}") from error
     write_whole(path, data, mode=0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that a power cut does not bring the file before back. Not every file system can; SQLite goes on then, too."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

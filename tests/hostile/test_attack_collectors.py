@@ -127,6 +127,11 @@ async def test_two_sets_of_one_collector_are_a_proof_and_hold_nobody_up(tmp_path
         await again.step()
         assert (await again._heard(EPOCH)).aside() == {circle.seats[2].wallet.address}
         assert heard(circle.seats, "equivocation") == [1, 1, 0]
+        # Nor do its words hold anybody up who starts after it was let go.
+        later = await circle.seats[0].duty()
+        later.seen = replace(later.seen, collectors=tuple(seat.wallet.address for seat in circle.seats[:2]))
+        assert (await later._heard(EPOCH)).of(circle.seats[1].wallet.address) is not None
+        assert not (await later._heard(EPOCH)).aside()
         await circle.at(circle.clock.utc_ms() // 1000 + WINDOW_S + 1)
         await stage.steps(0, 1, 2)
         assert heard(circle.seats, "settled") == [1, 1, 1]

@@ -79,8 +79,7 @@ class CollectorFiles:
     def keep_proof(self, epoch: int, collector: bytes, proof: bytes) -> Path:
         """That a collector announced two sets; where it lies."""
         path = self._proofs / f"{epoch}.{collector.hex()}.proof"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(path, proof)
+        write_private(path, proof)
         return path
 
     # -- drops

@@ -108,7 +108,11 @@ class CollectorUnion(CollectorBase):
             heard = Heard(*self._contract, epoch)
             data = await self._blocking(partial(self.files.laid_out, CollectorRead("heard", epoch, 0)))
             for one in read_heard(data or b""):
-                heard.hear(one, self.seen.collectors)
+                try:
+                    heard.hear(one, self.seen.collectors)
+                except RemoteError as error:  # of somebody who is no collector any more
+                    log.info("what was heard before does not hold now: %s", error)
+                    continue
                 if one.taken and heard.of(one.said.collector) is not None:
                     heard.take(one.said.collector)
             self._words[epoch] = heard
@@ -120,12 +124,11 @@ class CollectorUnion(CollectorBase):
         if not heard.hear(one, self.seen.collectors):
             return
         if who in heard.aside():
-            proof = heard.proof(who)
-            path = await self._blocking(partial(self.files.keep_proof, epoch, who, proof))
             # The union is made anew without its set; what is in the set of others too stays in.
             self._merged = {each for each in self._merged if each[0] != epoch}
             self._recalled.discard(epoch)
             await self._recall(epoch)
+            path = await self._blocking(partial(self.files.keep_proof, epoch, who, heard.proof(who)))
             self.tell(
                 f"0x{who.hex()} announced two different sets for epoch {epoch}. It is set aside, and the epoch goes on "
                 f"with the others. The proof is in {path}: show it to those who name collectors.",
