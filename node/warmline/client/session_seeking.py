@@ -314,12 +314,13 @@ class Seeking:
         cell = await self._client.run_blocking(partial(knock.cell, self._contact.contact))
         while doors:
             door = doors.pop(0)
-            if door not in self._asked:
+            asked_before = door in self._asked
+            if not asked_before:
                 self._asked.append(door)
             try:
                 await self._append(door, cell)
             except WarmlineError as error:
-                if isinstance(error, RefusedError):
+                if isinstance(error, RefusedError) and not asked_before:
                     self._asked.remove(door)
                 codes.append(error.code if isinstance(error, RefusedError) else "unreachable")
                 continue
