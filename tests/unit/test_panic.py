@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -10,6 +11,8 @@ import trio
 import trio.testing
 
 from warmline.cli.deeds import PANIC_WITHIN, Deeds
+from warmline.cli.joining import wants_to_follow
+from warmline.cli.switchboard import Wish
 from warmline.client.session_seeking import Asking
 
 
@@ -21,6 +24,11 @@ class Face:
     def __init__(self) -> None:
         self.at: list[str] = []
         self.over = trio.Event()
+
+    def note(self, *_: Any, **__: Any) -> None: ...
+
+    async def wishes(self) -> AsyncIterator[Wish]:
+        yield Wish("panic")
 
     def blank(self) -> None:
         self.at.append("blank")
@@ -80,3 +88,16 @@ async def test_it_ends_at_once_when_everything_is_taken_back(autojump_clock: tri
         await trio.sleep(1)
 
     assert await panic(face, second) == ["blank", "ended after 1"]
+
+
+async def test_it_is_heard_before_there_is_anybody_and_between_two_rooms() -> None:
+    face: Any = Face()
+    board: Any = SimpleNamespace(face=face, places={})
+    early = Deeds(board)
+    assert not await early.only_panic(Wish("keep"))
+    with pytest.raises(Ended):
+        await early.only_panic(Wish("panic"))
+    heir: Any = SimpleNamespace(name="Ben", card_id=bytes(32))
+    with pytest.raises(Ended):
+        await wants_to_follow(face, heir)
+    assert [each.split()[0] for each in face.at] == ["blank", "ended", "blank", "ended"]

@@ -143,6 +143,10 @@ class Deeds:
         finally:  # whatever became of that: a traceback would be on the screen
             self.board.face.end_now()
 
+    async def only_panic(self, wish: Wish) -> bool:
+        """Before there is anybody to do the other deeds with."""
+        return wish.verb == "panic" and await self.act(wish)
+
     async def _end_within(self, seconds: float) -> None:
         """Also where a path hangs while it is closed, which no cancellation hurries."""
         await trio.sleep(seconds)

@@ -178,6 +178,9 @@ async def wants_to_follow(face: Face, heir: Heir) -> bool:
         card=heir.card_id.hex(),
     )
     async for wish in face.wishes():
+        if wish.verb == "panic":  # nothing is kept here: the screen is all there is to erase
+            face.blank()
+            face.end_now()
         return wish.verb == "follow"
     return False
 

@@ -14,6 +14,7 @@ import trio
 
 from warmline.cli import words
 from warmline.cli.closing import closing_screen
+from warmline.cli.deeds import Deeds
 from warmline.cli.entries import local_zone
 from warmline.cli.keeping import GIVE_BACK, ask_before
 from warmline.cli.rota_chart import distance, moment
@@ -206,6 +207,7 @@ class _Now:
         self._tell_awake(awake, now)
         waiting = Waiting(self._face)
         board.also(waiting.act)
+        board.also(Deeds(board, self._cupboard).only_panic)
         topic = wanting.wanted.topics[0] if wanting.wanted.topics else ""
         asked = Asked(wanting.wanted.languages, wanting.age, topic)
         vault = self._cupboard.vault if wanting.keep else None
