@@ -185,6 +185,9 @@ def test_when_ratings_are_taken(world: World, ratings: list[Rating]) -> None:
         with pytest.raises(RemoteError):
             keeper.machine.accept(dataclasses.replace(rating, not_before_s=EPOCHS.start(6)), EPOCHS.start(epoch))
     assert keeper.machine.cut_off(5) == () and len(keeper.machine.cut_off(E)) == 1
+    keeper.machine.recall(E, ())  # nothing was announced when another's post was looked at, which was vetoed then
+    keeper.machine.forget(E)
+    assert len(keeper.machine.cut_off(E)) == 1
     settled = world.ledger().check(write_batch(CHAIN, CONTRACT, E, ratings[:10]), 100)
     keeper.machine.settle(settled)
     with pytest.raises(RefusedError) as told:

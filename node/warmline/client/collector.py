@@ -103,6 +103,7 @@ class CollectorDuty(CollectorUnion):
             whole = await self._read_slots(epoch, range(RELEASES))
             if not whole and self.now_s < self.epochs.end(epoch) + self._grace_s // 2:
                 return False
+            self.machine.forget(epoch)  # a post that was vetoed since was looked at as by one who announced nothing
             own = self.machine.cut_off(epoch)
             await self._blocking(partial(self.files.keep_cut, epoch, own))
         await self._recall(epoch)

@@ -89,6 +89,11 @@ class Collector:
         self._own[epoch] = tuple(own)
         self._union[epoch] = {rating.serial: rating for rating in own}
 
+    def forget(self, epoch: int) -> None:
+        """Nothing was said yet: the next :meth:`cut_off` looks at what is held by then."""
+        self._own.pop(epoch, None)
+        self._union.pop(epoch, None)
+
     def _eligible(self, serial: bytes, epoch: int) -> bool:
         rating = self.held[serial]
         return rating.not_before_s < self._epochs.end(epoch) and self._counts(rating, epoch)
