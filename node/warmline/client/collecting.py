@@ -24,28 +24,35 @@ PART_S: Final = 20.0
 """Seconds for one part."""
 PATHS: Final = 3
 """Paths in a row that may break without having brought anything."""
+PATIENCE_S: Final = 120.0
+SLOWEST: Final = 4096
+"""Bytes a second, after some patience: a node that lets a file trickle would hold up all that waits behind it."""
 
 
 async def fetch(paths: Paths, node: NodeAddress, question: CollectorRead | BatchRead) -> bytes:
     """The whole file at a collector's node. RefusedError ``unknown`` where it is not laid out (yet)."""
     data = bytearray()
-    broken = 0
+    broken, began = 0, trio.current_time()
     while True:
         before = len(data)
         try:
             with sole_error():
                 async with paths.path("collector", node) as path:
-                    await _read_on(path, question, data)
+                    await _read_on(path, question, data, began)
             return bytes(data)
         except RefusedError:
             raise
         except (WarmlineError, trio.TooSlowError) as error:
             broken = 0 if len(data) > before else broken + 1
-            if broken >= PATHS or isinstance(error, MalformedError):
+            if broken >= PATHS or isinstance(error, MalformedError) or _trickles(data, began):
                 raise UnreachableError(f"a collector's node brought nothing whole: {error}") from error
 
 
-async def _read_on(path: object, question: CollectorRead | BatchRead, data: bytearray) -> None:
+def _trickles(data: bytearray, began: float) -> bool:
+    return trio.current_time() > began + PATIENCE_S + len(data) / SLOWEST
+
+
+async def _read_on(path: object, question: CollectorRead | BatchRead, data: bytearray, began: float) -> None:
     with trio.fail_after(PART_S):
         channel = await path.open_channel(PROTOCOL)  # type: ignore[attr-defined]
     async with channel:
@@ -60,6 +67,8 @@ async def _read_on(path: object, question: CollectorRead | BatchRead, data: byte
                 raise MalformedError("a file of another size than it said")
             if len(data) == page.size:
                 return
+            if _trickles(data, began):
+                raise UnreachableError("it comes too slowly")
 
 
 async def fetch_batch(paths: Paths, collectors: Iterable[CollectorRecord], wanted: bytes, rng: Rng) -> bytes:
