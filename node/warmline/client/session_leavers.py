@@ -1,7 +1,8 @@
 """Who knocks and goes before they are answered: they say so at the door, and are not accepted into silence.
 
 What they say holds the attempt id of their Hello, sealed to the contact key. Nobody else has that id, but for who
-invited them by one (a colleague who introduced them), so nobody else can end their knock. It may be read before the Hello, which may lie at another door, so it is remembered for a while.
+invited them by one (a colleague who introduced them), so nobody else can end their knock. It may be read before the
+Hello, which may lie at another door, so it is remembered for a while.
 
 A knock that was taken back is deleted at its node. Somebody could ring without end that way, where a door that fills
 up holds them off otherwise: after a few, what the next ones left there stays for a minute.
