@@ -15,12 +15,12 @@ from support.commands import run
 from support.conversations import House
 from support.feedback import World
 from support.queues import a_store
+from warmline.client import collector_base
 from warmline.client.collector import CollectorDuty
 from warmline.client.collector_files import CollectorFiles
 from warmline.client.conduct_audit import MATCHES, audit
 from warmline.client.rating import rate
 from warmline.store.store import Store
-from warmline_protocol import limits
 from warmline_protocol.codec import frame
 from warmline_protocol.errors import BadSignatureError
 from warmline_protocol.feedback.heard import as_heard, read_proof
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(autouse=True)
 def fewer_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of this epoch and the next."""
-    monkeypatch.setattr(limits, "FEEDBACK_DROPS_MAX", 2)
+    monkeypatch.setattr(collector_base, "DROPS_OPEN", 2)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from warmline.net.api import Channel
 from warmline.services.directory_index import Room
 from warmline_protocol import limits
 from warmline_protocol.errors import ChannelClosed, RemoteError, UnreachableError
+from warmline_protocol.records import snapshot
 from warmline_protocol.records.messages import PROTOCOL, REQUESTS, Part, PartWanted, SnapshotWanted, shard_key
 from warmline_protocol.records.node import NodeAddress
 from warmline_protocol.wire import from_wire, to_wire
@@ -27,8 +28,8 @@ CLOCK = SystemClock()
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of 32 records, once an index has more than 8 KiB: the rule with other numbers."""
-    monkeypatch.setattr(limits, "SNAPSHOT_INDEX_MAX", 8192)
-    monkeypatch.setattr(limits, "SHARD_RECORDS", 32)
+    monkeypatch.setattr(snapshot, "INDEX_MAX", 8192)
+    monkeypatch.setattr(snapshot, "SHARD_RECORDS", 32)
 
 
 async def fill(node: DirectoryNode, count: int, *, name: str = "owner") -> None:

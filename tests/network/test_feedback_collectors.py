@@ -16,6 +16,7 @@ from support.feedback import wallet
 from support.queues import a_store
 from warmline.cli.closing import closing_screen
 from warmline.cli.switchboard import Wish
+from warmline.client import collector_base
 from warmline.client.collector import CollectorDuty
 from warmline.client.collector_files import CollectorFiles
 from warmline.client.conduct_audit import AWAY, DIFFERS, MATCHES, audit
@@ -31,7 +32,7 @@ from warmline_protocol.errors import UnreachableError, UsageError, WarmlineError
 @pytest.fixture(autouse=True)
 def fewer_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of this epoch and the next."""
-    monkeypatch.setattr(limits, "FEEDBACK_DROPS_MAX", 2)
+    monkeypatch.setattr(collector_base, "DROPS_OPEN", 2)
 
 
 async def steps(duties: Sequence[CollectorDuty], rounds: int = 1) -> None:

@@ -120,6 +120,20 @@ def test_nothing_names_a_machine_or_a_registry():
             assert not found, f"{path.relative_to(ROOT)}: {found}"
 
 
+def test_no_test_changes_a_bound_of_the_grammar():
+    """A message's fields are read when the first one comes: a bound that was another then stays so in that process."""
+    bounds = {
+        name
+        for path in PROTOCOL.rglob("*.py")
+        for line in re.findall(r"^    \w+: .*limits\..*$", path.read_text("utf-8"), re.MULTILINE)
+        for name in re.findall(r"limits\.([A-Z_]+)", line)
+    }
+    assert "FEEDBACK_DROPS_MAX" in bounds
+    for path in (ROOT / "tests").rglob("*.py"):
+        changed = set(re.findall(r"setattr\(\s*limits,\s*\"(\w+)\"", path.read_text("utf-8")))
+        assert not changed & bounds, f"{path.relative_to(ROOT)} changes {sorted(changed & bounds)}"
+
+
 def test_pages_name_only_tests_that_exist():
     for page in (path for path in tracked() if path.suffix == ".md"):
         for name in re.findall(r"\b[a-z]+/test_\w+\.py", page.read_text("utf-8")):

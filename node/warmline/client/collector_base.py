@@ -44,6 +44,8 @@ SHEET_EPOCHS: Final = 26
 RENEW_MS: Final = 24 * 3_600_000
 """Collectors' records are signed again after this, though nothing changed."""
 SENT_S: Final = 120.0
+DROPS_OPEN: Final = limits.FEEDBACK_DROPS_MAX
+"""Epochs whose drops are open, this one first."""
 TOO_SOON_OR_LATE: Final = frozenset({"EpochNotOver", "WindowOpen", "NotInOrder", "Vetoed", "NothingPending"})
 """What the contract says where another collector was quicker, or its clock is behind."""
 
@@ -157,7 +159,7 @@ class CollectorBase:
         """Drops of this epoch and the next two: a rating of now is released in the next one."""
         drops = await self._blocking(self.files.drops)
         current = self.epochs.at(self.now_s)
-        for epoch in range(current, current + limits.FEEDBACK_DROPS_MAX):
+        for epoch in range(current, current + DROPS_OPEN):
             if epoch not in drops:
                 drops[epoch] = await open_drops(self.network.client, self.identity.key, self.epochs, epoch)
                 await self._blocking(partial(self.files.keep_drops, dict(drops)))
@@ -168,7 +170,7 @@ class CollectorBase:
         drops, current, now_ms = await self._blocking(self.files.drops), self.epochs.at(self.now_s), self.now_s * 1000
         open_now = tuple(
             drops_at(self.identity.key, epoch, drops[epoch])
-            for epoch in range(current, current + limits.FEEDBACK_DROPS_MAX)
+            for epoch in range(current, current + DROPS_OPEN)
             if epoch in drops
         )
         record = CollectorRecord(

@@ -31,6 +31,8 @@ from warmline_protocol.records.standing_sheet import STANDING_ROW
 from warmline_protocol.wire import U53, Bytes32, OneOf, Range, Size, pack, unpack
 
 IN_SNAPSHOT: Final = (CARD, LISTING, DESK, COLLECTOR, TOMBSTONE)
+INDEX_MAX: Final = limits.SNAPSHOT_INDEX_MAX
+SHARD_RECORDS: Final = limits.SHARD_RECORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,9 @@ def bucket_at(position: int, records: int) -> int:
 
 def shard_depth(records: int, index_size: int) -> int:
     """How many bits of the record id name a shard: none until one index would pass 2 MiB, then by the count alone."""
-    if index_size <= limits.SNAPSHOT_INDEX_MAX:
+    if index_size <= INDEX_MAX:
         return 0
-    shards = min(-(-records // limits.SHARD_RECORDS), limits.SHARDS_MAX)
+    shards = min(-(-records // SHARD_RECORDS), limits.SHARDS_MAX)
     return max(1, (shards - 1).bit_length())
 
 
