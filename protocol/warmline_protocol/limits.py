@@ -212,6 +212,8 @@ HEARTBEAT_MS: Final = 40_000
 ROOM_READ_ONLY_MS: Final = 120_000
 ROOM_CLOSED_MS: Final = 10 * 60_000
 """Silence of the host after which a room takes no more messages, and after which it is closed."""
+ROOM_AWOKEN_MS: Final = 60_000
+"""What a member whose device slept has to read what the host said meanwhile, before silence counts."""
 ROOM_BATCH_MS: Final = 250
 """How long a room's host gathers people to let in before it commits: those of one moment come in together."""
 ROOM_REJOINS_MAX: Final = 3

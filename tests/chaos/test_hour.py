@@ -165,6 +165,9 @@ class Keyboard:
             with trio.move_on_after(PAUSE):
                 await self.stop.wait()
 
+    async def panic(self) -> None:
+        await trio.sleep_forever()
+
     def sent(self, place: Place, message: bytes, text: str) -> None:
         self.said[message] = text
 

@@ -358,6 +358,9 @@ class Board:
         for wish in self._wishes:
             yield wish
 
+    async def panic(self) -> None:
+        await trio.sleep_forever()
+
 
 async def test_the_closing_screen_asks_one_question_where_there_is_a_ticket(tmp_path: Path) -> None:
     async with a_circle(tmp_path) as circle:

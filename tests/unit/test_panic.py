@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -11,8 +13,10 @@ import trio
 import trio.testing
 
 from warmline.cli.deeds import PANIC_WITHIN, Deeds
-from warmline.cli.joining import wants_to_follow
-from warmline.cli.switchboard import Wish
+from warmline.cli.joining import rules_accepted, wants_to_follow
+from warmline.cli.switchboard import Face as AnyFace
+from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace, Wish
+from warmline.cli.terminal import Terminal
 from warmline.client.session_seeking import Asking
 
 
@@ -101,3 +105,81 @@ async def test_it_is_heard_before_there_is_anybody_and_between_two_rooms() -> No
     with pytest.raises(Ended):
         await wants_to_follow(face, heir)
     assert [each.split()[0] for each in face.at] == ["blank", "ended", "blank", "ended"]
+
+
+# --- while something else is being done ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A pipe instead of the keyboard: the end to write to."""
+    out, into = os.pipe()
+    with os.fdopen(out, "rb", 0) as reading:
+        monkeypatch.setattr("sys.stdin", reading)
+        yield into
+        with suppress(OSError):
+            os.close(into)
+
+
+async def wished(face: AnyFace) -> list[str]:
+    """What a board was asked to do until its person ends it; ``/slow`` is never done."""
+    done: list[str] = []
+
+    async def act(wish: Wish) -> bool:
+        done.append(wish.verb)
+        if wish.verb == "slow":
+            await trio.sleep_forever()
+        if wish.verb == "panic":
+            raise Ended
+        return True
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            await Switchboard(face, nursery, act).serve()
+            nursery.cancel_scope.cancel()
+    return done
+
+
+@pytest.mark.parametrize("program", [False, True])
+async def test_it_does_not_wait_for_what_is_being_done(keys: int, program: bool) -> None:
+    said = ['{"do": "slow"}', '{"do": "say"}', '{"do": "panic"}'] if program else ["/slow", "words", "/panic"]
+    terminal = Terminal(interactive=False)
+    os.write(keys, "".join(f"{line}\n" for line in said).encode())
+    with pytest.RaisesGroup(Ended, flatten_subgroups=True):
+        await wished(JsonFace(terminal) if program else TerminalFace(terminal))
+
+
+async def test_what_is_typed_meanwhile_is_not_lost(keys: int) -> None:
+    os.write(keys, b"/one\n/two\nnot /panic\n/three\n")
+    os.close(keys)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            done: list[str] = []
+
+            async def act(wish: Wish) -> bool:
+                await trio.testing.wait_all_tasks_blocked()
+                done.append(wish.verb)
+                return True
+
+            await Switchboard(TerminalFace(Terminal(interactive=False)), nursery, act).serve()
+            nursery.cancel_scope.cancel()
+    assert done == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("typed", [b"/panic\n", b" /panic \nmore\n"])
+async def test_it_is_no_answer_to_the_rules(
+    keys: int, typed: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = TerminalFace(Terminal(interactive=False))
+    ended: list[str] = []
+
+    def end_now() -> NoReturn:
+        ended.append("now")
+        raise Ended
+
+    monkeypatch.setattr(face, "blank", lambda: ended.append("blank"))
+    monkeypatch.setattr(face, "end_now", end_now)
+    os.write(keys, typed)
+    with pytest.raises(Ended):
+        await rules_accepted(face, as_json=False)
+    assert ended == ["blank", "now"]

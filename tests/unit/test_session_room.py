@@ -207,14 +207,46 @@ def test_without_the_host_nothing_can_be_said_and_then_it_ends(house: House) -> 
     assert any(isinstance(each, Writable) for each in member.events)
     house.say(member, "there you are")
     house.settle()
-    house.now += limits.ROOM_CLOSED_MS
-    member.machine.tick(house.now)
-    member.commit()
+    for silence in (limits.ROOM_READ_ONLY_MS, limits.ROOM_CLOSED_MS - limits.ROOM_READ_ONLY_MS):
+        house.now += silence
+        member.machine.tick(house.now)
+        member.commit()
     assert member.events[-1] == Closed("host gone")
     while member.todo:
         house.perform(member)
     house.settle()  # the host comes back, and does not wait for who is gone
     assert member.machine.me.id not in house.host.machine.people
+
+
+def test_a_member_whose_device_slept_reads_first_what_the_host_said_meanwhile(house: House) -> None:
+    member = house.members[0]
+    house.now += 2 * limits.ROOM_CLOSED_MS
+    house.say(house.host, "still here")
+    while house.host.todo:
+        house.perform(house.host)
+    member.machine.tick(house.now)
+    member.commit()
+    assert isinstance(member.events[-1], ReadOnly)
+    house.fetch(member)
+    assert "still here" in member.texts
+    assert any(isinstance(each, Writable) for each in member.events)
+    house.now += limits.ROOM_READ_ONLY_MS - 1
+    member.machine.tick(house.now)
+    assert not member.machine.closed
+    assert not member.machine.read_only
+
+
+def test_a_member_whose_device_slept_does_not_wait_long_for_a_host_that_is_gone(house: House) -> None:
+    member = house.members[0]
+    house.now += 2 * limits.ROOM_CLOSED_MS
+    member.machine.tick(house.now)
+    assert not member.machine.closed
+    due = member.machine.next_timer()
+    assert due == house.now + limits.ROOM_AWOKEN_MS
+    house.now = due
+    member.machine.tick(house.now)
+    member.commit()
+    assert member.events[-1] == Closed("host gone")
 
 
 def test_old_words_of_the_host_are_no_sign_of_life(house: House) -> None:

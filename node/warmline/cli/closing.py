@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from warmline.cli import words
 from warmline.cli.deeds import Deeds, export, report
-from warmline.cli.switchboard import Switchboard, Wish
+from warmline.cli.switchboard import Switchboard, Wish, hearing_panic
 from warmline.client.feedback import SeekerSide
 from warmline.client.rating import can_rate, rate
 from warmline.client.session import Conversation
@@ -40,7 +40,8 @@ async def _last_things(board: Switchboard, talk: Conversation, deeds: Deeds, sid
         try:
             match wish.verb:
                 case "rate" | "yes" | "no" if side is not None:
-                    await _rate(board, talk, side, wish)
+                    async with hearing_panic(board.face, deeds.panic):
+                        await _rate(board, talk, side, wish)
                 case "report":
                     await report(board, talk, wish)
                 case "export":

@@ -13,7 +13,7 @@ from warmline.cli import words
 from warmline.cli.closing import closing_screen
 from warmline.cli.deeds import Deeds
 from warmline.cli.room_guest import RoomGuest
-from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace
+from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace, Wish
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up
@@ -103,9 +103,15 @@ async def join_group(
 async def rules_accepted(face: Face, as_json: bool) -> bool:
     """Whether the person accepts the rules that were just shown."""
     if not as_json:
-        answer = await face.ask("Do you accept these rules? (yes or no)")
+        try:
+            answer = await face.ask("Do you accept these rules? (yes or no)")
+        except UsageError:
+            async for wish in face.wishes():  # no answer: the end of their input, or a panic
+                _end_for_panic(face, wish)
+            raise
         return answer.lower() in ("y", "yes")
     async for wish in face.wishes():
+        _end_for_panic(face, wish)
         if wish.verb in ("accept_rules", "leave"):
             return wish.verb == "accept_rules"
         face.note("the rules come first", error="accept the rules", hint='Write {"do": "accept_rules"}, or leave.')
@@ -178,11 +184,16 @@ async def wants_to_follow(face: Face, heir: Heir) -> bool:
         card=heir.card_id.hex(),
     )
     async for wish in face.wishes():
-        if wish.verb == "panic":  # nothing is kept here: the screen is all there is to erase
-            face.blank()
-            face.end_now()
+        _end_for_panic(face, wish)
         return wish.verb == "follow"
     return False
+
+
+def _end_for_panic(face: Face, wish: Wish) -> None:
+    """Nothing is kept here: the screen is all there is to erase."""
+    if wish.verb == "panic":
+        face.blank()
+        face.end_now()
 
 
 async def find_group(line: Line, group: str) -> tuple[Match, Contact]:

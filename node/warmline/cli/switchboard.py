@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -17,8 +18,9 @@ import trio
 
 from warmline.cli import signalling, words
 from warmline.cli.signalling import Signalling
-from warmline.cli.terminal import Terminal
+from warmline.cli.terminal import Terminal, is_panic
 from warmline.client import session
+from warmline.scopes import sole_error
 from warmline_protocol.errors import UsageError, WarmlineError
 from warmline_protocol.session import events as said
 
@@ -82,6 +84,10 @@ class Face(Protocol):
 
     def wishes(self) -> AsyncIterator[Wish]: ...
 
+    async def panic(self) -> None:
+        """Until the person wishes to erase all and end, which stands first in :meth:`wishes` then."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Place:
@@ -142,7 +148,8 @@ class Switchboard:
             try:
                 if wish.verb == "quit":
                     break
-                await self._do(wish)
+                async with hearing_panic(self.face, lambda: self._acted(Wish("panic"))):
+                    await self._do(wish)
             except WarmlineError as error:
                 self.complain(error)
         self.quit = True
@@ -204,6 +211,21 @@ class Switchboard:
         if self.front is place:
             self.to_front(next(iter(self.places.values()), None))
         place.ended.set()
+
+
+@asynccontextmanager
+async def hearing_panic(face: Face, act: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """What is done inside keeps no panic waiting, however long it takes."""
+
+    async def hear() -> None:
+        await face.panic()
+        await act()
+
+    with sole_error():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear)
+            yield
+            nursery.cancel_scope.cancel()
 
 
 # --- faces -----------------------------------------------------------------------------------------------------------
@@ -300,6 +322,9 @@ class TerminalFace:
             elif self.enter_ends:
                 return
 
+    async def panic(self) -> None:
+        await self._terminal.wait(is_panic)
+
 
 class JsonFace:
     """A program on standard input and output: one JSON object a line, both ways.
@@ -353,8 +378,20 @@ class JsonFace:
 
     async def wishes(self) -> AsyncIterator[Wish]:
         async for line in self._terminal.lines():
-            try:
-                asked = json.loads(line)
-                yield Wish(str(asked["do"]), str(asked.get("to", "")), str(asked.get("text", "")), dict(asked))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            wish = _wish(line)
+            if wish is None:
                 self.note("not understood", error='write {"do": "say", "text": "…"}', line=line[:200])
+            else:
+                yield wish
+
+    async def panic(self) -> None:
+        await self._terminal.wait(lambda line: (wish := _wish(line)) is not None and wish.verb == "panic")
+
+
+def _wish(line: str) -> Wish | None:
+    """What a program wishes; None for what cannot be read."""
+    try:
+        asked = json.loads(line)
+        return Wish(str(asked["do"]), str(asked.get("to", "")), str(asked.get("text", "")), dict(asked))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

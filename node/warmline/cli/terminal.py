@@ -40,6 +40,7 @@ class Terminal:
         self.before: list[Any] | None = None
         """What the terminal was like."""
         self._ready: list[str] = []
+        self._reading = trio.Lock()
         self._ended = False
         self._rest = b""
 
@@ -78,6 +79,14 @@ class Terminal:
         while (line := await self._line()) is not None:
             yield line
 
+    async def wait(self, wanted: Callable[[str], bool]) -> None:
+        """Until a line comes that is ``wanted``; it and all before it are there for whoever reads next."""
+        while not any(map(wanted, self._ready)):
+            if self._ended:
+                await trio.sleep_forever()
+            async with self._reading:
+                await self._read()
+
     async def ask(self, prompt: str, *, hidden: bool = False) -> str | None:
         """One line in answer to a question, whoever reads :meth:`lines` at other times; None at the end of input."""
         before, self._editor.hidden = self._prompt, hidden
@@ -85,8 +94,8 @@ class Terminal:
         self.prompt("(not shown) > " if hidden else "> ")
         try:
             line = await self._line()
-            if line == PANIC and self._ended:
-                self._ready.append(PANIC)  # no answer, but a wish
+            if line is not None and is_panic(line):
+                self._ready.insert(0, line)  # no answer, but a wish
                 return None
             return line
         finally:
@@ -103,7 +112,9 @@ class Terminal:
 
     async def _line(self) -> str | None:
         while not self._ready and not self._ended:
-            await self._read()
+            async with self._reading:
+                if not self._ready:  # somebody else may have read meanwhile
+                    await self._read()
         return self._ready.pop(0) if self._ready else None
 
     async def _read(self) -> None:
@@ -135,6 +146,11 @@ class Terminal:
         if self.interactive:
             sys.stdout.write(self._editor.draw(self._prompt, self.width))
             sys.stdout.flush()
+
+
+def is_panic(line: str) -> bool:
+    """Whether a line asks to erase all and end, typed or by the key."""
+    return line.strip() == PANIC
 
 
 def printable(text: str) -> str:

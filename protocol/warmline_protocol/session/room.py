@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from warmline_protocol import limits
 from warmline_protocol.codec import decode, encode
 from warmline_protocol.errors import MalformedError, StoreError, UsageError
 from warmline_protocol.keys import SigningKey
@@ -201,12 +202,20 @@ class Room(RoomHearing):
     def _watch_host(self, now_ms: int) -> None:
         if self.is_host:
             return
+        self._allow_for_sleep(now_ms)
         if now_ms >= self.host_seen_ms + self.closed_ms:
             self._say_left(now_ms)
             self._close("host gone")
         elif not self.read_only and now_ms >= self.host_seen_ms + self.read_only_ms:
             self.read_only = True
             self._emit(ReadOnly())
+
+    def _allow_for_sleep(self, now_ms: int) -> None:
+        """A timer that comes much too late tells of a device that slept, not of a host that was silent."""
+        after = self.closed_ms if self.read_only else self.read_only_ms
+        awoken_ms = min(limits.ROOM_AWOKEN_MS, self.closed_ms - self.read_only_ms)
+        if now_ms > self.host_seen_ms + after + awoken_ms:
+            self.host_seen_ms = now_ms + awoken_ms - self.closed_ms
 
     def _say_left(self, now_ms: int) -> None:
         """Best effort: a host that comes back to this log does not wait for who is gone."""
