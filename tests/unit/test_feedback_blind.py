@@ -90,9 +90,11 @@ def test_a_round() -> None:
 
 
 def test_a_wrong_answer_is_noticed_before_it_is_a_token() -> None:
-    secret, other = key(), key(1)
+    other, secret = sorted((key(), key(1)), key=lambda each: each.public.n)
     made = blind.blind(secret.public, b"serial", draw())
-    for wrong in (secret.sign(made.blinded, draw())[:-1] + b"\0", other.sign(made.blinded, draw()), bytes(256)):
+    right = secret.sign(made.blinded, draw())
+    theirs = other.sign((int.from_bytes(made.blinded) % other.public.n).to_bytes(256), draw())
+    for wrong in (right[:-1] + bytes([right[-1] ^ 1]), theirs, bytes(256)):
         with pytest.raises(BadSignatureError):
             blind.finalize(secret.public, made, wrong)
     with pytest.raises(MalformedError):
