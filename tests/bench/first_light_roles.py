@@ -28,8 +28,9 @@ from warmline.net.api import Channel
 from warmline.net.gossip import open_gossip
 from warmline.net.host import HostSettings, Libp2pHost, open_host
 from warmline.net.rpc import call
-from warmline.services.directory import DirectorySettings, NodeProfile, open_directory
+from warmline.services.directory import DirectorySettings, open_directory
 from warmline.services.directory_judge import RecordJudge
+from warmline.services.directory_own import NodeProfile
 from warmline.store.store import open_store
 from warmline_protocol import limits
 from warmline_protocol.keys import SigningKey

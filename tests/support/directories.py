@@ -14,8 +14,9 @@ from warmline.net.dht import Dht, open_dht
 from warmline.net.gossip import Gossip, open_gossip
 from warmline.net.host import Libp2pHost
 from warmline.net.relay import open_relay
-from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
+from warmline.services.directory import Directory, DirectorySettings, open_directory
 from warmline.services.directory_judge import RecordJudge
+from warmline.services.directory_own import NodeProfile
 from warmline.store.store import MEMORY, Store, open_store
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.records.messages import Manifest

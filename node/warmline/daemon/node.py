@@ -26,8 +26,9 @@ from warmline.net.host import HostSettings, Libp2pHost, open_host
 from warmline.net.inspect import peerstore_of
 from warmline.net.liveness import Keeper, KeeperSettings, open_keeper
 from warmline.net.relay import Relay, open_relay
-from warmline.services.directory import Directory, DirectorySettings, NodeProfile, open_directory
+from warmline.services.directory import Directory, DirectorySettings, open_directory
 from warmline.services.directory_judge import RecordJudge
+from warmline.services.directory_own import NodeProfile
 from warmline.services.feedback import open_feedback
 from warmline.services.queues import QueueService, entry_of, open_queues
 from warmline.services.signals import SignalService, open_signal_service

@@ -10,10 +10,9 @@ What is searched for is never asked here: clients take whole snapshots.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import trio
@@ -25,8 +24,10 @@ from warmline.net.gossip_state import TokenBucket
 from warmline.net.rpc import answer_calls
 from warmline.scopes import sole_error
 from warmline.services import directory_serve as serve
+from warmline.services.directory_dht import DirectoryDht, RecordDht
 from warmline.services.directory_index import Room
 from warmline.services.directory_judge import RecordJudge
+from warmline.services.directory_own import NodeProfile, OwnRecord
 from warmline.services.directory_shelf import Shelf
 from warmline.services.directory_sync import Clocks, Neighbours, Round, sync_with
 from warmline.store.store import Store
@@ -34,9 +35,8 @@ from warmline_protocol import limits
 from warmline_protocol.errors import RefusedError, RemoteError, UsageError, WarmlineError, WorldError
 from warmline_protocol.keys import SigningKey
 from warmline_protocol.networks import networks_of
-from warmline_protocol.records.delegation import Delegation
 from warmline_protocol.records.digests import differing
-from warmline_protocol.records.envelope import NODE, OpenedRecord, record_id, sign_record
+from warmline_protocol.records.envelope import NODE, OpenedRecord, record_id
 from warmline_protocol.records.messages import (
     PROTOCOL,
     REQUESTS,
@@ -49,10 +49,8 @@ from warmline_protocol.records.messages import (
     Published,
     RecordsWanted,
     SnapshotWanted,
-    dht_key,
-    shard_key,
 )
-from warmline_protocol.records.node import DIRECTORY, Capacity, NodeRecord
+from warmline_protocol.records.node import NodeRecord
 from warmline_protocol.verdict import Verdict
 
 log = logging.getLogger("warmline.directory")
@@ -60,8 +58,6 @@ log = logging.getLogger("warmline.directory")
 SYNC_PEERS: Final = 2
 SYNC_AT_ONCE: Final = 4
 CHANNELS_PER_PEER: Final = 8
-PROVIDED_DEPTH: Final = 5
-"""Who holds everything says so under the key of depth 0, and shard by shard while these are few."""
 
 
 class ChainChanges(Protocol):
@@ -71,28 +67,6 @@ class ChainChanges(Protocol):
     """Counts the changes."""
 
     async def wait_change(self, seen: int | None = None) -> int: ...
-
-
-class RecordDht(Protocol):
-    """What the directory needs of the DHT."""
-
-    async def put(self, key: str, value: bytes) -> object: ...
-
-    async def provide(self, content: bytes) -> object: ...
-
-    def unprovide(self, content: bytes) -> object: ...
-
-    def drop(self, key: str) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class NodeProfile:
-    """What the node says of itself. ``delegation`` (scope ``node``) proves the operator's wallet."""
-
-    operator: str
-    offers: tuple[str, ...] = (DIRECTORY,)
-    capacity: Capacity = field(default_factory=Capacity)
-    delegation: Delegation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +108,7 @@ class Directory:
         key: SigningKey,
         profile: NodeProfile,
         gossip: Gossip | None,
-        dht: RecordDht | None,
+        dht: DirectoryDht | None,
         rng: Rng,
         settings: DirectorySettings,
     ) -> None:
@@ -142,7 +116,6 @@ class Directory:
         self.clocks = Clocks()
         self._host = host
         self._key = key
-        self._profile = profile
         self._gossip = gossip
         self._dht = dht
         self._rng = rng
@@ -151,11 +124,12 @@ class Directory:
         self._snapshots = serve.Snapshots(shelf, key, max_age=settings.snapshot_age)
         self._changed = trio.Event()
         self._neighbours = Neighbours(gap=settings.sync_gap)
-        self._own: NodeRecord | None = None
+        self._own = OwnRecord(key, profile, every_s=settings.node_record_every)
+        self._own_id = record_id(NODE, key.public)
         self._outbox_send, self._outbox = trio.open_memory_channel[_Told](256)
         shelf.on_welcome = self._welcome
         shelf.on_gone = self._gone
-        shelf.index.own = record_id(NODE, key.public)
+        shelf.index.own = self._own_id
 
     # --- for the rest of the node --------------------------------------------------------------------------------
 
@@ -206,8 +180,7 @@ class Directory:
         if self._gossip is not None:
             await self._gossip.reconsider()
         if self._dht is not None:
-            for record_id in gone:
-                self._dht.drop(dht_key(record_id))
+            self._dht.drop(gone)
         if self.shelf.index.version != before:
             self._note_change()
 
@@ -309,26 +282,13 @@ class Directory:
 
     def _gone(self, record_id: bytes) -> None:
         if self._dht is not None:
-            self._dht.drop(dht_key(record_id))
+            self._dht.drop([record_id])
 
     def _tell_soon(self, told: _Told) -> None:
         try:
             self._outbox_send.send_nowait(told)
         except trio.WouldBlock:
             log.info("many records at once: some reach the DHT with the next round")
-
-    async def _put(self, dht: RecordDht, record: OpenedRecord) -> None:
-        await self._quietly(lambda: dht.put(dht_key(record.id), record.data))
-
-    async def _quietly(self, act: Callable[[], Awaitable[object]]) -> None:
-        """One DHT operation under its deadline; the next round repeats what failed."""
-        try:
-            with trio.move_on_after(self._settings.dht_deadline) as scope:
-                await act()
-            if scope.cancelled_caught:
-                log.info("a DHT operation took too long")
-        except WarmlineError as error:
-            log.info("a DHT operation failed: %s", error)
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -357,7 +317,7 @@ class Directory:
             if not told.announced:
                 await self._announce(told.record)
             if self._dht is not None:
-                await self._put(self._dht, told.record)
+                await self._dht.put(told.record)
 
     async def _keep_syncing(self) -> None:
         while True:
@@ -382,27 +342,6 @@ class Directory:
             self._neighbours.failed(peer, trio.current_time())
         else:
             self._neighbours.done(peer)
-
-    async def _keep_in_dht(self, dht: RecordDht) -> None:
-        provided: set[bytes] = set()
-        while True:
-            depth = (self._snapshots.shards() - 1).bit_length()
-            keys = [shard_key()]
-            if 0 < depth <= PROVIDED_DEPTH:
-                keys += [shard_key(shard, depth) for shard in range(1 << depth)]
-            for key in keys:
-                await self._quietly(partial(dht.provide, key))
-            for key in provided - set(keys):
-                dht.unprovide(key)
-            provided = set(keys)
-            await trio.sleep(self._settings.provide_every * self._rng.uniform(0.8, 1.0))
-
-    async def _put_again(self, dht: RecordDht) -> None:
-        while True:
-            await trio.sleep(self._settings.dht_every * self._rng.uniform(0.8, 1.2))
-            for held in self.shelf.index:
-                if held.home:
-                    await self._put(dht, held.record)
 
     async def _keep_own_record(self) -> None:
         while True:
@@ -432,45 +371,28 @@ class Directory:
         addrs = self._host.addrs()
         if not addrs:
             return
-        now = self.shelf.judge.clock.utc_ms()
-        record = self._own_record(addrs, now)
-        self._own = self._own or self._remembered_own()
-        if self._own is not None and not self._is_due(record, self._own):
+        record = self._own.due(addrs, self.shelf.judge.clock.utc_ms(), self.record(self._own_id))
+        if record is None:
             return
-        published = await self.publish(sign_record(record, self._key, self._profile.delegation))
-        self._own = record
+        published = await self.publish(self._own.signed(record))
+        self._own.said = record
         if published.verdict != Verdict.ACCEPT.value:
             log.warning("this node's own record is refused: %s (%s)", published.reason, published.hint)
-
-    def _own_record(self, addrs: tuple[str, ...], now: int) -> NodeRecord:
-        given = self._profile.delegation
-        return NodeRecord(
-            self._key.public,
-            now,
-            now + limits.NODE_LIFE_MS,
-            self._key.peer_id,
-            addrs[:8],
-            self._profile.offers,
-            self._profile.operator,
-            self._profile.capacity,
-            given.wallet if given else None,
-        )
-
-    def _remembered_own(self) -> NodeRecord | None:
-        """What this node last said of itself: a network that comes back after a power cut has nothing to announce."""
-        record = self.record(record_id(NODE, self._key.public))
-        if record is None or not isinstance(record.body, NodeRecord) or record.delegation != self._profile.delegation:
-            return None
-        return record.body
-
-    def _is_due(self, new: NodeRecord, old: NodeRecord) -> bool:
-        if replace(old, seq=new.seq, not_after=new.not_after) != new:
-            return True
-        return new.seq - old.seq >= self._settings.node_record_every * 1000
 
     def _peer_changed(self, peer: str, connected: bool) -> None:
         if connected:
             self._sync_soon(peer)
+
+
+def _kept_in(dht: RecordDht, shelf: Shelf, rng: Rng, settings: DirectorySettings) -> DirectoryDht:
+    return DirectoryDht(
+        dht,
+        shelf,
+        rng,
+        deadline=settings.dht_deadline,
+        put_every=settings.dht_every,
+        provide_every=settings.provide_every,
+    )
 
 
 @asynccontextmanager
@@ -491,7 +413,8 @@ async def open_directory(
     """Run the directory of a node for the length of the block. ``key`` is the host's own."""
     settings = settings or DirectorySettings()
     shelf = await Shelf.load(store, judge, settings.room, run_blocking)
-    directory = Directory(host, shelf, key=key, profile=profile, gossip=gossip, dht=dht, rng=rng, settings=settings)
+    kept = None if dht is None else _kept_in(dht, shelf, rng, settings)
+    directory = Directory(host, shelf, key=key, profile=profile, gossip=gossip, dht=kept, rng=rng, settings=settings)
     host.serve(
         PROTOCOL,
         directory.serve_channel,
@@ -513,9 +436,9 @@ async def open_directory(
             nursery.start_soon(directory._keep_own_record)
             nursery.start_soon(directory._tell)
             nursery.start_soon(directory._keep_syncing)
-            if dht is not None:
-                nursery.start_soon(directory._keep_in_dht, dht)
-                nursery.start_soon(directory._put_again, dht)
+            if kept is not None:
+                nursery.start_soon(kept.keep_provided, directory._snapshots.shards)
+                nursery.start_soon(kept.keep_put)
             if chain is not None:
                 nursery.start_soon(directory._follow_chain, chain, chain.version)
             yield directory
