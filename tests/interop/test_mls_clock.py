@@ -11,7 +11,7 @@ import trio
 from support.conversations import PATIENCE, a_street, a_supporter, until
 from support.tsmls import Peer, TsMlsProvider
 from warmline.client.session import Persona, open_session
-from warmline.client.session_doors import _ahead_s
+from warmline.client.session_knock import ahead_s
 from warmline.env import SystemClock
 from warmline_protocol import limits
 from warmline_protocol.session.events import TextReceived
@@ -38,7 +38,7 @@ async def test_a_seeker_with_a_fast_clock_is_let_in_when_it_is_time(tmp_path: Pa
                 open_session(client, ada.contact, me=Persona("River", b"r" * 16)) as seeker,
             ):
                 knock = await keeper.knocks.receive()
-                assert _ahead_s(knock.hello, SystemClock().utc_ms()) == 0
+                assert ahead_s(knock.hello, SystemClock().utc_ms()) == 0
                 supporter = await keeper.accept(knock)
                 await seeker.wait_established()
                 await seeker.send("hello")
@@ -50,7 +50,7 @@ async def test_a_seeker_with_a_fast_clock_is_let_in_when_it_is_time(tmp_path: Pa
 def test_no_waiting_where_it_does_not_help(peer: Peer) -> None:
     def ahead_of(package: bytes, now_s: int) -> float:
         hello = Hello(bytes(16), package, bytes(1216), bytes(32), bytes(32), (b"q",), "", b"", "", b"")
-        return _ahead_s(hello, now_s * 1000)
+        return ahead_s(hello, now_s * 1000)
 
     package = TsMlsProvider(peer, lambda size: b"i" * size).candidate(notBefore=10_000).key_package
     assert 59 < ahead_of(package, 9_940) < 61

@@ -20,6 +20,7 @@ async def test_who_leaves_while_they_are_let_in_takes_nobody_with_them() -> None
     async with trio.open_nursery() as nursery:
         lane: Any = Lane()
         leavers = Leavers(nursery)
+        told_left = trio.Event()
         say, knocks = trio.open_memory_channel[Any](1)
         knock: Any = SimpleNamespace(
             attempt=b"a" * 16,
@@ -34,11 +35,15 @@ async def test_who_leaves_while_they_are_let_in_takes_nobody_with_them() -> None
 
         async def let_in(_: Any) -> bool:
             leavers.left(lane, 2, knock.attempt)
-            while not any("they have left" in each for each in told):
-                await trio.lowlevel.checkpoint()
+            await told_left.wait()
             return True
 
-        face: Any = SimpleNamespace(note=lambda text, *_, **__: told.append(text), call=lambda: None)
+        def note(text: str, *_: Any, **__: Any) -> None:
+            told.append(text)
+            if "they have left" in text:
+                told_left.set()
+
+        face: Any = SimpleNamespace(note=note, call=lambda: None)
         duty: Any = SimpleNamespace(
             knocks=knocks,
             keeper=SimpleNamespace(leavers=leavers),
