@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tty
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from warmline.cli.deeds import PANIC_WITHIN, Deeds
 from warmline.cli.joining import rules_accepted, wants_to_follow
 from warmline.cli.switchboard import Face as AnyFace
 from warmline.cli.switchboard import JsonFace, Switchboard, TerminalFace, Wish
-from warmline.cli.terminal import Terminal
+from warmline.cli.terminal import Terminal, is_panic
 from warmline.client.session_seeking import Asking
 
 
@@ -183,3 +184,20 @@ async def test_it_is_no_answer_to_the_rules(
     with pytest.raises(Ended):
         await rules_accepted(face, as_json=False)
     assert ended == ["blank", "now"]
+
+
+async def test_ctrl_d_at_a_question_is_heard_while_a_panic_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person, side = os.openpty()
+    tty.setraw(side)
+    with os.fdopen(side, "rb", 0) as reading, trio.fail_after(20):
+        monkeypatch.setattr("sys.stdin", reading)
+        terminal = Terminal(interactive=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(terminal.wait, is_panic)
+            await trio.testing.wait_all_tasks_blocked()
+            os.write(person, b"\x04")
+            assert await terminal.ask("Well?") is None
+            nursery.cancel_scope.cancel()
+    os.close(person)

@@ -84,8 +84,7 @@ class Terminal:
         while not any(map(wanted, self._ready)):
             if self._ended:
                 await trio.sleep_forever()
-            async with self._reading:
-                await self._read()
+            await self._read(ahead=True)
 
     async def ask(self, prompt: str, *, hidden: bool = False) -> str | None:
         """One line in answer to a question, whoever reads :meth:`lines` at other times; None at the end of input."""
@@ -112,13 +111,16 @@ class Terminal:
 
     async def _line(self) -> str | None:
         while not self._ready and not self._ended:
-            async with self._reading:
-                if not self._ready:  # somebody else may have read meanwhile
-                    await self._read()
+            await self._read()
         return self._ready.pop(0) if self._ready else None
 
-    async def _read(self) -> None:
-        data = await _read_stdin(self.interactive)
+    async def _read(self, *, ahead: bool = False) -> None:
+        async with self._reading:
+            # Somebody else may have read meanwhile: a question is asked while a panic is waited for.
+            if not self._ended and (ahead or not self._ready):
+                self._take(await _read_stdin(self.interactive))
+
+    def _take(self, data: bytes) -> None:
         self._ended = not data
         if self.interactive:
             try:
