@@ -193,6 +193,26 @@ def test_a_full_queue_is_tried_again(link: Link) -> None:
     assert link.guest.states(message)[-1] == "delivered"
 
 
+def test_a_farewell_that_is_read_first_leaves_room_for_what_a_node_holds(link: Link) -> None:
+    link.settle()
+    held = link.say(link.guest, "one node has this")
+    while link.guest.todo:
+        link.perform(link.guest)
+    given_up = link.say(link.guest, "no node has this")
+    link.guest.machine.leave(link.now, "left")
+    link.guest.machine.finish()
+    link.guest.commit()
+    assert (link.guest.states(held)[-1], link.guest.states(given_up)[-1]) == ("held", "refused")
+    link.host.machine.receive(list(link.guest.machine.farewell[1]), link.now)
+    link.host.commit()
+    assert not link.host.machine.closed
+    link.host.machine.receive(link.host.reads[0].cells[link.host.cursors[0] :], link.now)
+    link.host.commit()
+    link.sleep(limits.GAP_PATIENCE_MS)
+    assert link.host.texts == ["one node has this"]
+    assert link.host.events[-1] == Closed("peer left")
+
+
 @pytest.mark.parametrize("leaver", ["host", "guest"])
 def test_leaving(link: Link, leaver: str) -> None:
     link.settle()

@@ -249,6 +249,17 @@ def test_a_member_whose_device_slept_does_not_wait_long_for_a_host_that_is_gone(
     assert member.events[-1] == Closed("host gone")
 
 
+def test_a_device_that_slept_a_few_minutes_gives_the_host_all_its_time(house: House) -> None:
+    member = house.members[0]
+    seen = member.machine.host_seen_ms
+    house.now = seen + limits.ROOM_CLOSED_MS // 2
+    member.machine.tick(house.now)
+    assert member.machine.host_seen_ms == seen
+    house.now = seen + limits.ROOM_CLOSED_MS - 1
+    member.machine.tick(house.now)
+    assert not member.machine.closed
+
+
 def test_old_words_of_the_host_are_no_sign_of_life(house: House) -> None:
     member = house.members[0]
     house.say(house.host, "said long ago")

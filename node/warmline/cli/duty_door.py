@@ -53,7 +53,8 @@ class AtDoor:
         async for knock in self._duty.knocks:
             if self._duty.keeper.leavers.gone(knock.attempt):
                 continue  # here and gone while nobody looked
-            number = self._number_of(knock)
+            again = next((each for each, waiting in self._waiting.items() if _same_attempt(waiting, knock)), "")
+            number = again or self._next()
             self._waiting[number] = knock
             if knock.hello.peer is not None:
                 # Looking up who that is takes a while, and anybody can claim to be a colleague.
@@ -61,7 +62,8 @@ class AtDoor:
                 continue
             if knock.expected and await self._come_in(number, knock):
                 continue
-            self._face.call()
+            if not again:  # who lost their queues while they wait says Hello once more, and rings once
+                self._face.call()
             self._show_knock(number, knock, hidden=self._hidden and not knock.known)
 
     async def listen_left(self) -> None:
@@ -112,14 +114,6 @@ class AtDoor:
     def _next(self) -> str:
         self._count += 1
         return str(self._count)
-
-    def _number_of(self, knock: Knocking) -> str:
-        """Its own, or that of the same attempt: who lost their queues while they wait says Hello once more."""
-        for number, waiting in self._waiting.items():
-            if not isinstance(waiting, Offered) and waiting.attempt == knock.attempt:
-                self._duty.keeper.settled(waiting)
-                return number
-        return self._next()
 
     async def _show_colleague(self, number: str, knock: Knocking) -> None:
         """A supporter knocks: say who it is and what they ask for. A false proof is nobody."""
@@ -241,7 +235,7 @@ class AtDoor:
         if await self._duty.supporting.let_in_invited(knock):
             return
         opened = await self._duty.let_in(knock)
-        if opened.new:
+        if all(place.talk is not opened.talk for place in self.board.places.values()):
             self.board.add(opened.talk, opened.name, room=opened.room)
         if self.deeds is not None and isinstance(opened.talk, Session):
             await self.deeds.let_in(knock, opened.talk)
@@ -255,6 +249,10 @@ class AtDoor:
         if number in self._left:
             raise UsageError(f"{number} has left", hint=f"Nobody did anything wrong. Waiting at your doors: {waiting}.")
         raise UsageError(f"no knock {number!r}", hint=f"Waiting at your doors: {waiting}.")
+
+
+def _same_attempt(waiting: Knocking | Offered, knock: Knocking) -> bool:
+    return not isinstance(waiting, Offered) and waiting.attempt == knock.attempt
 
 
 __all__ = ["AtDoor"]

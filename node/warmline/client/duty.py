@@ -53,12 +53,11 @@ DOORS_WITHIN = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """Where somebody was let in. ``new`` where the conversation was not there before."""
+    """Where somebody was let in."""
 
     talk: Conversation
     name: str
     room: bool
-    new: bool
 
 
 class Duty:
@@ -167,15 +166,14 @@ class Duty:
         """Open a conversation with them, or admit them to the room that they knocked for, opening it first."""
         listing = self._listings.get(knock.listing)
         if listing is None or listing.kind != ROOM:
-            return LetIn(await self.keeper.accept(knock), knock.name or "somebody", room=False, new=True)
+            return LetIn(await self.keeper.accept(knock), knock.name or "somebody", room=False)
         room = self._rooms.get(knock.listing)
-        new = room is None or bool(room.closed)
         if room is None or room.closed:
             room = await self._nursery.start(self._host, knock.listing)
         if len(room.people) >= listing.capacity:
             raise UsageError(f"{listing.title} is full", hint="Answer them busy, so that they can try another group.")
         await room.admit(knock, self.keeper)
-        return LetIn(room, listing.title, room=True, new=new)
+        return LetIn(room, listing.title, room=True)
 
     async def _host(self, listing: bytes, *, task_status: trio.TaskStatus[HostedRoom]) -> None:
         try:

@@ -1,8 +1,8 @@
 """Goodbyes that no node took while their session was there: tried again for as long as the program runs.
 
 A session's keys go with it, so what is kept is the sealed goodbye alone, a few cells for each of the other side's
-queues. What else was not delivered has been explained as refused by then, and is not sent any more. A room's member
-says goodbye in the log, which moves without it when its node is away, so this is for conversations of two.
+queues. What no node held has been explained as refused by then, and is not sent any more. A room's member says goodbye
+in the log, which moves without it when its node is away, so this is for conversations of two.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ What they say holds the attempt id of their Hello, sealed to the contact key. No
 invited them by one (a colleague who introduced them), so nobody else can end their knock. It may be read before the
 Hello, which may lie at another door, so it is remembered for a while.
 
-A knock that was taken back is deleted at its node. Somebody could ring without end that way, where a door that fills
-up holds them off otherwise: after a few, what the next ones left there stays for a minute.
+A knock that was taken back, or said once more by the same attempt, is deleted at its node. Somebody could ring without
+end that way, where a door that fills up holds them off otherwise: after a few, what the next ones left there stays for
+a minute.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Leavers:
         before = self._waiting.get(knock.attempt)
         self._waiting[knock.attempt] = knock
         if before is not None:
-            before._lane.decided(before._seq)
+            self._forget(before)
 
     def settled(self, knock: Knocking) -> None:
         """It was answered."""
@@ -64,13 +65,21 @@ class Leavers:
             return
         with suppress(trio.WouldBlock):
             self._say.send_nowait(knock)
-        if self._bucket.take():
-            knock._lane.decided(knock._seq)
-            lane.decided(seq)
-        else:
-            self._nursery.start_soon(self._delete_later, knock, lane, seq)
+        self._forget(knock, (lane, seq))
 
-    async def _delete_later(self, knock: Knocking, lane: DoorLane, seq: int) -> None:
+    def _forget(self, knock: Knocking, *more: tuple[DoorLane, int]) -> None:
+        """Delete a knock that is over, and what else belongs to it, at its door's node."""
+        cells = ((knock._lane, knock._seq), *more)
+        if self._bucket.take():
+            _decided(cells)
+        else:
+            self._nursery.start_soon(self._delete_later, cells)
+
+    async def _delete_later(self, cells: tuple[tuple[DoorLane, int], ...]) -> None:
         await trio.sleep(STAYS)
-        knock._lane.decided(knock._seq)
+        _decided(cells)
+
+
+def _decided(cells: tuple[tuple[DoorLane, int], ...]) -> None:
+    for lane, seq in cells:
         lane.decided(seq)

@@ -214,15 +214,16 @@ class Pair(PairFeedback):
     def finish(self) -> None:
         """The goodbye has had its time: whatever is still open is explained and the session ends."""
         goodbye = self.outbox.entries.get(self._goodbye)
+        held = [each for each in self.outbox.entries.values() if each.holders]
         self._close("left")
         if goodbye is not None and not goodbye.holders:
-            self._seal_farewell(goodbye)
+            self._seal_farewell(goodbye, [each for each in held if each.state == "held"])
 
-    def _seal_farewell(self, goodbye: Entry) -> None:
-        """Anew, and behind nothing: the rest has been given up, so nobody should wait for it."""
+    def _seal_farewell(self, goodbye: Entry, held: list[Entry]) -> None:
+        """Anew, and behind what nodes hold: the rest has been given up, so nobody should wait for it."""
         entries = self.outbox.entries
         goodbye.unseal()
-        entries[goodbye.counter] = goodbye
+        entries.update({each.counter: each for each in (*held, goodbye)})
         for route in range(self.routes):
             if route not in self._dead:
                 self.farewell[route] = self._seal_entry(goodbye, self._label_out)
@@ -247,6 +248,10 @@ class Pair(PairFeedback):
         if self.schedule.expired(now_ms):
             self._forget_previous()
         self._show(now_ms)
+        if self._gone:  # their goodbye was behind something that never came
+            self._send_ack(now_ms, everywhere=True)
+            self._close("peer left")
+            return
         self._notice_absence(now_ms)
         self._renew_if_due(now_ms)
         if self._ack_owed and not self._ack_on_way and now_ms >= self._ack_next_ms:

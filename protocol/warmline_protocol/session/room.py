@@ -215,7 +215,7 @@ class Room(RoomHearing):
         after = self.closed_ms if self.read_only else self.read_only_ms
         awoken_ms = min(limits.ROOM_AWOKEN_MS, self.closed_ms - self.read_only_ms)
         if now_ms > self.host_seen_ms + after + awoken_ms:
-            self.host_seen_ms = now_ms + awoken_ms - self.closed_ms
+            self.host_seen_ms = max(self.host_seen_ms, now_ms + awoken_ms - self.closed_ms)
 
     def _say_left(self, now_ms: int) -> None:
         """Best effort: a host that comes back to this log does not wait for who is gone."""
