@@ -128,8 +128,8 @@ class NodeSeat:
             if file.exists():
                 shutil.copyfile(file, now / file.name)
         if before.exists():
-            for file in self.home.folder.glob(f"{self.home.store_file.name}-*"):
-                file.unlink()
+            for file in self.home.folder.glob(f"{self.home.store_file.name}*"):
+                file.unlink()  # its small disk need not hold both
             for file in before.iterdir():
                 file.chmod(0o600)
                 shutil.copyfile(file, self.home.folder / "copied")

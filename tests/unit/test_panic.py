@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tty
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -38,8 +38,11 @@ class Face:
     def blank(self) -> None:
         self.at.append("blank")
 
-    def end_now(self) -> NoReturn:
-        self.at.append(f"ended after {trio.current_time() - START:.0f}")
+    def erased(self, files: Sequence[str], keyring: bool) -> None:
+        self.at.append("erased")
+
+    def end_now(self, status: int = 0) -> NoReturn:
+        self.at.append(f"ended after {trio.current_time() - START:.0f}, {status}")
         self.over.set()
         raise Ended
 
@@ -57,12 +60,12 @@ class Knocked(Asking):
 START = 0.0
 
 
-async def panic(face: Face, runs: Any) -> list[str]:
+async def panic(face: Face, runs: Any, cupboard: Any = None) -> list[str]:
     global START
     START = trio.current_time()
     board: Any = SimpleNamespace(face=face, places={1: SimpleNamespace(talk=Knocked(runs))})
-    with pytest.raises(Ended):
-        await Deeds(board).panic()
+    with pytest.RaisesGroup(Ended, allow_unwrapped=True, flatten_subgroups=True):
+        await Deeds(board, cupboard).panic()
     return face.at
 
 
@@ -73,7 +76,7 @@ async def test_it_waits_for_nothing_that_hangs(autojump_clock: trio.testing.Mock
         with trio.CancelScope(shield=True):
             await face.over.wait()
 
-    assert (await panic(face, hangs))[:2] == ["blank", f"ended after {PANIC_WITHIN:.0f}"]
+    assert (await panic(face, hangs))[:2] == ["blank", f"ended after {PANIC_WITHIN:.0f}, 0"]
 
 
 async def test_what_goes_wrong_ends_it_without_a_word(autojump_clock: trio.testing.MockClock) -> None:
@@ -83,7 +86,7 @@ async def test_what_goes_wrong_ends_it_without_a_word(autojump_clock: trio.testi
         await trio.lowlevel.checkpoint()
         raise RuntimeError("the nursery is closed")
 
-    assert await panic(face, fails) == ["blank", "ended after 0"]
+    assert await panic(face, fails) == ["blank", "ended after 0, 0"]
 
 
 async def test_it_ends_at_once_when_everything_is_taken_back(autojump_clock: trio.testing.MockClock) -> None:
@@ -92,7 +95,24 @@ async def test_it_ends_at_once_when_everything_is_taken_back(autojump_clock: tri
     async def second() -> None:
         await trio.sleep(1)
 
-    assert await panic(face, second) == ["blank", "ended after 1"]
+    assert await panic(face, second) == ["blank", "ended after 1, 0"]
+
+
+@pytest.mark.parametrize(("error", "at"), [(None, ["blank", "erased"]), (PermissionError, ["blank"])])
+async def test_the_screen_is_empty_before_anything_is_erased_and_stays_so(error: Any, at: list[str]) -> None:
+    face = Face()
+
+    def erase() -> Any:
+        assert face.at == ["blank"]
+        if error is not None:
+            raise error
+        return SimpleNamespace(files=(), key_in_keyring=False)
+
+    async def nothing() -> None:
+        await trio.lowlevel.checkpoint()
+
+    said = await panic(face, nothing, SimpleNamespace(erase=erase))
+    assert said == [*at, f"ended after 0, {0 if error is None else 1}"]
 
 
 async def test_it_is_heard_before_there_is_anybody_and_between_two_rooms() -> None:
@@ -104,7 +124,7 @@ async def test_it_is_heard_before_there_is_anybody_and_between_two_rooms() -> No
         await early.only_panic(Wish("panic"))
     heir: Any = SimpleNamespace(name="Ben", card_id=bytes(32))
     with pytest.raises(Ended):
-        await wants_to_follow(face, heir)
+        await wants_to_follow(face, heir, None)
     assert [each.split()[0] for each in face.at] == ["blank", "ended", "blank", "ended"]
 
 
@@ -174,16 +194,16 @@ async def test_it_is_no_answer_to_the_rules(
     face = TerminalFace(Terminal(interactive=False))
     ended: list[str] = []
 
-    def end_now() -> NoReturn:
-        ended.append("now")
+    def end_now(status: int = 0) -> NoReturn:
+        ended.append(f"now {status}")
         raise Ended
 
     monkeypatch.setattr(face, "blank", lambda: ended.append("blank"))
     monkeypatch.setattr(face, "end_now", end_now)
     os.write(keys, typed)
     with pytest.raises(Ended):
-        await rules_accepted(face, as_json=False)
-    assert ended == ["blank", "now"]
+        await rules_accepted(face, as_json=False, kept=None)
+    assert ended == ["blank", "now 0"]
 
 
 async def test_ctrl_d_at_a_question_is_heard_while_a_panic_is_waited_for(

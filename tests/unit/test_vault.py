@@ -216,6 +216,38 @@ def test_a_keyring_that_does_not_let_go_is_told(tmp_path: Path, monkeypatch: pyt
     assert left(tmp_path) == set()
 
 
+def test_a_keyring_that_fails_keeps_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = FakeKeyring()
+    monkeypatch.setattr(vaults, "_keyring", lambda: ring)
+    with by_keyring(tmp_path) as vault:
+        vault.put("session", b"1", SECRET, 2**50)
+
+    def locked(service: str, name: str) -> None:
+        raise RuntimeError("locked")
+
+    monkeypatch.setattr(ring, "delete_password", locked)
+    with pytest.raises(StoreError, match="did not give the key up: locked"):
+        erase(tmp_path / "v.db")
+    assert left(tmp_path) == set()
+
+
+def test_a_file_that_stays_does_not_keep_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_vault(tmp_path) as vault:
+        vault.put("session", b"1", SECRET, 2**50)
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "v.db.key":
+            raise PermissionError
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(StoreError, match=r"still there: v\.db\.key"):
+        erase(tmp_path / "v.db")
+    assert left(tmp_path) == {"v.db.key"}
+    assert not any((tmp_path / "v.db.key").read_bytes())
+
+
 def test_no_keyring_is_said_before_anything_is_written(tmp_path: Path) -> None:
     import keyring
     from keyring.backends import fail

@@ -6,6 +6,7 @@ The same verbs for people and programs. A program says with its wish what a pers
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ import trio
 
 from warmline.cli import words
 from warmline.cli.keeping import Ask, Cupboard
-from warmline.cli.switchboard import Place, Switchboard, Wish
+from warmline.cli.switchboard import Face, Place, Switchboard, Wish
 from warmline.client.room_joined import JoinedRoom
 from warmline.client.session import Conversation, Session, SessionEvent
 from warmline.client.session_report import report_of
 from warmline.client.session_seeking import Asking
 from warmline.client.session_transcript import as_json, as_text
 from warmline.env import run_in_thread
-from warmline_protocol.errors import ConfigError, UsageError
+from warmline_protocol.errors import ConfigError, UsageError, WarmlineError
 from warmline_protocol.session import events as said
 from warmline_protocol.session.evidence_bundle import verify_bundle
 
@@ -32,11 +33,13 @@ PANIC_WITHIN = 4.0
 
 
 class Deeds:
-    """The verbs of both sides. ``cupboard`` is where a seeker keeps; a supporter has none of these."""
+    """The verbs of both sides. ``cupboard`` is where a seeker keeps; a supporter has none of these. ``erases`` is what
+    a panic takes away where nothing can be kept in it now, as in a room."""
 
-    def __init__(self, board: Switchboard, cupboard: Cupboard | None = None) -> None:
+    def __init__(self, board: Switchboard, cupboard: Cupboard | None = None, erases: Cupboard | None = None) -> None:
         self.board = board
         self.cupboard = cupboard
+        self.erases = erases or cupboard
 
     async def act(self, wish: Wish) -> bool:
         """Do it, if it is one of these."""
@@ -126,31 +129,51 @@ class Deeds:
             )
 
     async def panic(self) -> None:
-        """Everything that is kept on this device is gone, the screen too, and nothing more is said to anybody: but a
-        knock that nobody answered yet is taken back, in the time of a goodbye, before an empty screen."""
-        if self.cupboard is not None:
-            erased = self.cupboard.erase()
-            self.board.face.note("", event="erased", files=list(erased.files), keyring=erased.key_in_keyring)
-        self.board.face.blank()
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_within, PANIC_WITHIN)
-                async with trio.open_nursery() as leaving:
-                    for place in self.board.places.values():
-                        if isinstance(place.talk, Asking):
-                            leaving.start_soon(place.talk.take_back)
-                nursery.cancel_scope.cancel()
-        finally:  # whatever became of that: a traceback would be on the screen
-            self.board.face.end_now()
+        """As :func:`panic`, and knocks that nobody answered yet are taken back."""
+        talks = [place.talk for place in self.board.places.values()]
+        await panic(self.board.face, self.erases, [each for each in talks if isinstance(each, Asking)])
 
     async def only_panic(self, wish: Wish) -> bool:
         """Before there is anybody to do the other deeds with."""
         return wish.verb == "panic" and await self.act(wish)
 
-    async def _end_within(self, seconds: float) -> None:
-        """Also where a path hangs while it is closed, which no cancellation hurries."""
-        await trio.sleep(seconds)
-        self.board.face.end_now()
+
+async def panic(face: Face, cupboard: Cupboard | None, asking: Sequence[Asking] = ()) -> None:
+    """The screen is empty, everything that is kept on this device is gone, and nothing more is said to anybody: but a
+    knock that nobody answered yet is taken back, in the time of a goodbye. Then the program has ended.
+
+    What could not be erased is not told either, since somebody looks at the screen: the exit status is 1, and
+    ``warmline talk erase`` says what is left.
+    """
+    face.blank()
+    status = [1]
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_within, face, status)
+            async with trio.open_nursery() as leaving:
+                leaving.start_soon(_erase, face, cupboard, status)
+                for each in asking:
+                    leaving.start_soon(each.take_back)
+            nursery.cancel_scope.cancel()
+    finally:  # whatever became of that: a traceback would be on the screen
+        face.end_now(status[0])
+
+
+async def _erase(face: Face, cupboard: Cupboard | None, status: list[int]) -> None:
+    """Not cancelled half way. A keyring may ask the person something meanwhile: the end does not wait for that."""
+    if cupboard is not None:
+        try:
+            erased = await run_in_thread(cupboard.erase)
+        except (WarmlineError, OSError):
+            return
+        face.erased(erased.files, erased.key_in_keyring)
+    status[0] = 0
+
+
+async def _end_within(face: Face, status: list[int]) -> None:
+    """Also where a path hangs while it is closed, which no cancellation hurries."""
+    await trio.sleep(PANIC_WITHIN)
+    face.end_now(status[0])
 
 
 async def export(board: Switchboard, talk: Conversation, wish: Wish) -> None:

@@ -11,7 +11,7 @@ import click
 
 from warmline.cli.device import supporter_options
 from warmline.cli.entries import entry_option, known_entries, local_zone
-from warmline.cli.keeping import kept_option
+from warmline.cli.keeping import Cupboard, kept_option
 from warmline.cli.publishing import load_identity, report, text_of, with_finder
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def forget(folder: Path) -> None:
 @click.option("--closing", "with_closing", is_flag=True, help="With --json: wait for reports after the end.")
 @click.option("--host-away-after", type=float, hidden=True, help="Seconds of silence before nothing can be said.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines in and out, for programs.")
+@kept_option
 @entry_option
 def join(
     group: str,
@@ -159,11 +160,13 @@ def join(
     with_closing: bool,
     host_away_after: float | None,
     as_json: bool,
+    folder: Path,
     entries: tuple[str, ...],
 ) -> None:
     """Join the room of the group ID (as `find` shows it, or the group's own id), end-to-end encrypted.
 
-    Nothing is kept on this machine: once you have left, what the host wrote can be reported, and then it is gone.
+    Nothing is kept on this machine: once you have left, what the host wrote can be reported, and then it is gone. A
+    panic erases what you kept of other conversations, too.
     """
     from warmline.cli.joining import Joining, join_group, settings_of
     from warmline.cli.welcome import closing, first_screen, persona
@@ -174,7 +177,8 @@ def join(
         raise click.UsageError("a program must say --adult")
     import trio
 
-    joining = Joining(accept_rules, follow, settings_of(host_away_after), with_closing or not as_json)
+    closing_screen = with_closing or not as_json
+    joining = Joining(accept_rules, follow, settings_of(host_away_after), closing_screen, Cupboard(folder))
     trio.run(join_group, known_entries(entries), group, persona(name, as_json), line, as_json, joining)
     if not as_json:
         closing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -11,9 +12,10 @@ import trio
 
 from warmline.cli import words
 from warmline.cli.closing import closing_screen
-from warmline.cli.deeds import Deeds
+from warmline.cli.deeds import Deeds, panic
+from warmline.cli.keeping import Cupboard
 from warmline.cli.room_guest import RoomGuest
-from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace, Wish
+from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace, hearing_panic
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up
@@ -38,12 +40,13 @@ SHORTEST_ID = 6
 @dataclass(frozen=True, slots=True)
 class Joining:
     """What was said on the command line: whether the rules are accepted already, whether to go along when somebody else
-    opens the next room, and whether there is a closing screen."""
+    opens the next room, and whether there is a closing screen. ``kept`` is what a panic erases."""
 
     rules_accepted: bool = False
     follow: bool = False
     settings: SessionSettings | None = None
     closing: bool = False
+    kept: Cupboard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,41 +91,45 @@ async def join_group(
     async with open_terminal() as terminal, open_farewells(line.client):
         face: Face = JsonFace(terminal) if as_json else TerminalFace(terminal)
         introduce(face, match, me)
-        if not joining.rules_accepted and not await rules_accepted(face, as_json):
+        if not joining.rules_accepted and not await rules_accepted(face, as_json, joining.kept):
             face.note("Nothing was sent; nobody has seen your name.", words.DIM, event="rules_declined")
             return
         face.note("Knocking at the door … In a room /who says who is here.", words.DIM)
         if match.listing.kind == ROOM:
             over = await stay(line, face, match, contact, me, opening, joining)
         else:
-            over = [await talk_to_host(line, face, match, contact, me, opening)]
+            over = [await talk_to_host(line, face, match, contact, me, opening, joining.kept)]
         if joining.closing and not over[-1].board.quit:
             await last_words(over)
 
 
-async def rules_accepted(face: Face, as_json: bool) -> bool:
+async def rules_accepted(face: Face, as_json: bool, kept: Cupboard | None) -> bool:
     """Whether the person accepts the rules that were just shown."""
     if not as_json:
         try:
             answer = await face.ask("Do you accept these rules? (yes or no)")
         except UsageError:
             async for wish in face.wishes():  # no answer: the end of their input, or a panic
-                _end_for_panic(face, wish)
+                if wish.verb == "panic":
+                    await panic(face, kept)
             raise
         return answer.lower() in ("y", "yes")
     async for wish in face.wishes():
-        _end_for_panic(face, wish)
+        if wish.verb == "panic":
+            await panic(face, kept)
         if wish.verb in ("accept_rules", "leave"):
             return wish.verb == "accept_rules"
         face.note("the rules come first", error="accept the rules", hint='Write {"do": "accept_rules"}, or leave.')
     return False
 
 
-async def talk_to_host(line: Line, face: Face, match: Match, contact: Contact, me: Persona, opening: str) -> Over:
+async def talk_to_host(
+    line: Line, face: Face, match: Match, contact: Contact, me: Persona, opening: str, kept: Cupboard | None
+) -> Over:
     """A group for one at a time."""
     async with trio.open_nursery() as nursery:
         board = Switchboard(face, nursery)
-        deeds = Deeds(board)
+        deeds = Deeds(board, erases=kept)
         board.also(deeds.act, deeds.notice)
         async with open_session(line.client, contact, me=me, line=opening, listing=match.record.id) as session:
             await serve_one(board, session, match.listing.facilitated_by, nursery)
@@ -149,14 +156,15 @@ async def stay(
             async with join_room(line.client, contact, match.record.id, me=me, line=opening, accepted=accepted) as room:
                 guest = RoomGuest(board, line, room, me, nursery)
                 board.also(guest.act, guest.notice)
-                deeds = Deeds(board)
+                deeds = Deeds(board, erases=joining.kept)
                 board.also(deeds.act, deeds.notice)
                 await serve_one(board, room, listing.title, nursery, room=True)
         over.append(Over(board, room, deeds, room.peer_name or listing.facilitated_by))
         if board.quit or room.closed != "host gone" or not listing.successors:
             return over
-        heir = await next_host(line, face, listing, room.succession)
-        if heir is None or not (joining.follow or await wants_to_follow(face, heir)):
+        async with hearing_panic(face, partial(panic, face, joining.kept)):
+            heir = await next_host(line, face, listing, room.succession)
+        if heir is None or not (joining.follow or await wants_to_follow(face, heir, joining.kept)):
             return over
         contact = heir.contact
         face.note(f"Knocking at {heir.name}'s door …", words.DIM, event="following", name=heir.name)
@@ -174,7 +182,7 @@ async def next_host(line: Line, face: Face, listing: Listing, named: bytes) -> H
     return found[0]
 
 
-async def wants_to_follow(face: Face, heir: Heir) -> bool:
+async def wants_to_follow(face: Face, heir: Heir, kept: Cupboard | None) -> bool:
     """Ask. Nobody is told anything before a yes."""
     face.note(
         f"{heir.name} may open the room again. /follow knocks at their door; anything else ends.",
@@ -184,16 +192,10 @@ async def wants_to_follow(face: Face, heir: Heir) -> bool:
         card=heir.card_id.hex(),
     )
     async for wish in face.wishes():
-        _end_for_panic(face, wish)
+        if wish.verb == "panic":
+            await panic(face, kept)
         return wish.verb == "follow"
     return False
-
-
-def _end_for_panic(face: Face, wish: Wish) -> None:
-    """Nothing is kept here: the screen is all there is to erase."""
-    if wish.verb == "panic":
-        face.blank()
-        face.end_now()
 
 
 async def find_group(line: Line, group: str) -> tuple[Match, Contact]:

@@ -163,7 +163,7 @@ async def now_from_call(entries: tuple[str, ...], call: Call, age: str, cupboard
         with trio.move_on_after(GIVE_BACK, shield=True):
             await cupboard.close()
     if room:
-        joining = Joining(closing=call.with_closing or not call.as_json)
+        joining = Joining(closing=call.with_closing or not call.as_json, kept=cupboard)
         await join_group(entries, room, me, opening, call.as_json, joining)
 
 
@@ -175,6 +175,7 @@ async def talk_now(line: Line, wanting: Wanting, cupboard: Cupboard) -> str:
         talk = _Now(line, wanting, cupboard, face, collection)
         async with trio.open_nursery() as nursery:
             board = Switchboard(face, nursery)
+            board.also(Deeds(board, cupboard).only_panic)
             nursery.start_soon(_serve, board, nursery.cancel_scope)
             await talk.run(board, nursery)
             nursery.cancel_scope.cancel()
@@ -207,7 +208,6 @@ class _Now:
         self._tell_awake(awake, now)
         waiting = Waiting(self._face)
         board.also(waiting.act)
-        board.also(Deeds(board, self._cupboard).only_panic)
         topic = wanting.wanted.topics[0] if wanting.wanted.topics else ""
         asked = Asked(wanting.wanted.languages, wanting.age, topic)
         vault = self._cupboard.vault if wanting.keep else None

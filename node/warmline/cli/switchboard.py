@@ -66,7 +66,7 @@ class Face(Protocol):
         """Leave nothing on the screen, and show nothing more."""
         ...
 
-    def end_now(self) -> NoReturn:
+    def end_now(self, status: int = 0) -> NoReturn:
         """End the program at once."""
         ...
 
@@ -85,7 +85,11 @@ class Face(Protocol):
     def wishes(self) -> AsyncIterator[Wish]: ...
 
     async def panic(self) -> None:
-        """Until the person wishes to erase all and end, which stands first in :meth:`wishes` then."""
+        """Until the person wishes to erase all and end; the wish stays among the :meth:`wishes`."""
+        ...
+
+    def erased(self, files: Sequence[str], keyring: bool) -> None:
+        """Tell a program what is gone. A person looks at an empty screen."""
         ...
 
 
@@ -219,7 +223,8 @@ async def hearing_panic(face: Face, act: Callable[[], Awaitable[object]]) -> Asy
 
     async def hear() -> None:
         await face.panic()
-        await act()
+        with trio.CancelScope(shield=True):  # what was being done may end first; the panic goes on
+            await act()
 
     with sole_error():
         async with trio.open_nursery() as nursery:
@@ -294,8 +299,8 @@ class TerminalFace:
             for stream in (sys.stdout, sys.stderr):  # what is told meanwhile is not seen
                 os.dup2(nowhere.fileno(), stream.fileno())
 
-    def end_now(self) -> NoReturn:
-        os._exit(0)
+    def end_now(self, status: int = 0) -> NoReturn:
+        os._exit(status)
 
     def last_words(self) -> None:
         self.enter_ends = True
@@ -324,6 +329,9 @@ class TerminalFace:
 
     async def panic(self) -> None:
         await self._terminal.wait(is_panic)
+
+    def erased(self, files: Sequence[str], keyring: bool) -> None:
+        pass
 
 
 class JsonFace:
@@ -364,8 +372,8 @@ class JsonFace:
     def blank(self) -> None:
         self._silent = True
 
-    def end_now(self) -> NoReturn:
-        os._exit(0)
+    def end_now(self, status: int = 0) -> NoReturn:
+        os._exit(status)
 
     def last_words(self) -> None:
         pass
@@ -383,6 +391,11 @@ class JsonFace:
                 self.note("not understood", error='write {"do": "say", "text": "…"}', line=line[:200])
             else:
                 yield wish
+
+    def erased(self, files: Sequence[str], keyring: bool) -> None:
+        self._silent = False
+        self._print({"note": "", "event": "erased", "files": list(files), "keyring": keyring})
+        self._silent = True
 
     async def panic(self) -> None:
         await self._terminal.wait(lambda line: (wish := _wish(line)) is not None and wish.verb == "panic")

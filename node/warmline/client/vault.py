@@ -198,23 +198,20 @@ def erase(path: Path) -> Erased:
     what is left, where something could not be taken away.
     """
     there = [each.name for each in _all_files(path) if each.exists()]
-    failure: StoreError | None = None
-    in_keyring = False
-    try:
-        in_keyring = _forget_key(path)
-    except StoreError as error:  # told last: the files go all the same
-        failure = error
+    boxed = _box(path).exists()
+    with suppress(OSError):  # the rest goes all the same; what is left is told below
+        _overwrite_box(path)
     ended = _end_holder(path)
-    with suppress(StoreError):
-        _forget_key(path)  # whoever had it open may have been writing it
-    _unlink(path)
-    _box(path).with_name(_box(path).name + ".new").unlink(missing_ok=True)
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    with suppress(OSError):
+        _overwrite_box(path)  # whoever had it open may have been writing it
+    for each in _all_files(path):
+        with suppress(OSError):
+            each.unlink(missing_ok=True)
+    # Last, since a keyring may ask its owner something first.
+    in_keyring = False if boxed else _forget_in_keyring(path)
     left = [each.name for each in _all_files(path) if each.exists()]
     if left:
         raise StoreError(f"these files are still there: {', '.join(left)}", hint=f"Delete {path.parent} by hand.")
-    if failure is not None:
-        raise failure
     return Erased(tuple(there), in_keyring, ended)
 
 
@@ -331,24 +328,41 @@ def _key_in_keyring(path: Path, rng: Rng) -> bytes:
     return key
 
 
+_BY_HAND = "Delete it there by hand: 'warmline vault'."
+
+
 def _forget_key(path: Path) -> bool:
     """Take the key away wherever it lies; whether it was in a keyring."""
+    return False if _overwrite_box(path) else _forget_in_keyring(path)
+
+
+def _overwrite_box(path: Path) -> bool:
+    """Whether the key lay in a file; it is noise before its name goes."""
     box = _box(path)
-    if box.exists():
-        with open(box, "r+b") as file:
-            file.write(bytes(box.stat().st_size))
-            file.flush()
-            os.fsync(file.fileno())
-        box.unlink()
+    if not box.exists():
         return False
+    with open(box, "r+b") as file:
+        file.write(bytes(box.stat().st_size))
+        file.flush()
+        os.fsync(file.fileno())
+    box.unlink()
+    return True
+
+
+def _forget_in_keyring(path: Path) -> bool:
+    """Whether a keyring held the key. StoreError where it holds it still."""
     try:
         keyring = _keyring()
     except (ConfigError, ImportError):
         return False
     name = str(path.resolve())
-    if keyring.get_password(_KEYRING_SERVICE, name) is None:
-        return False
-    keyring.delete_password(_KEYRING_SERVICE, name)
-    if keyring.get_password(_KEYRING_SERVICE, name) is not None:
-        raise StoreError("the keyring still holds the key", hint="Delete it there by hand: 'warmline vault'.")
+    try:
+        if keyring.get_password(_KEYRING_SERVICE, name) is None:
+            return False
+        keyring.delete_password(_KEYRING_SERVICE, name)
+        kept = keyring.get_password(_KEYRING_SERVICE, name) is not None
+    except Exception as error:  # each backend raises its own: locked, refused, no bus to speak on
+        raise StoreError(f"the keyring did not give the key up: {error}", hint=_BY_HAND) from error
+    if kept:
+        raise StoreError("the keyring still holds the key", hint=_BY_HAND)
     return True
