@@ -206,18 +206,25 @@ async def test_it_is_no_answer_to_the_rules(
     assert ended == ["blank", "now 0"]
 
 
-async def test_ctrl_d_at_a_question_is_heard_while_a_panic_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    person, side = os.openpty()
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A terminal: the end that its person types at."""
+    typing, side = os.openpty()
     tty.setraw(side)
-    with os.fdopen(side, "rb", 0) as reading, trio.fail_after(20):
+    with os.fdopen(side, "rb", 0) as reading:
         monkeypatch.setattr("sys.stdin", reading)
-        terminal = Terminal(interactive=True)
+        yield typing
+    os.close(typing)
+
+
+async def test_ctrl_d_at_a_question_is_heard_while_a_panic_is_waited_for(
+    person: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal(interactive=True)
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(terminal.wait, is_panic)
             await trio.testing.wait_all_tasks_blocked()
             os.write(person, b"\x04")
             assert await terminal.ask("Well?") is None
             nursery.cancel_scope.cancel()
-    os.close(person)

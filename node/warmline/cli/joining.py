@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -106,14 +107,12 @@ async def join_group(
 async def rules_accepted(face: Face, as_json: bool, kept: Cupboard | None) -> bool:
     """Whether the person accepts the rules that were just shown."""
     if not as_json:
-        try:
-            answer = await face.ask("Do you accept these rules? (yes or no)")
-        except UsageError:
-            async for wish in face.wishes():  # no answer: the end of their input, or a panic
-                if wish.verb == "panic":
-                    await panic(face, kept)
-            raise
-        return answer.lower() in ("y", "yes")
+        with suppress(UsageError):
+            return (await face.ask("Do you accept these rules? (yes or no)")).lower() in ("y", "yes")
+        async for wish in face.wishes():  # no answer: the end of their input, or a panic
+            if wish.verb == "panic":
+                await panic(face, kept)
+        return False
     async for wish in face.wishes():
         if wish.verb == "panic":
             await panic(face, kept)
