@@ -12,17 +12,19 @@ import pytest
 from eth_abi import encode
 
 from support.chain import Actors, Opened, anvil, embedded, followed, on_both_chains, until
+from support.collectors import SetClock
 from support.endpoints import endpoint
 from warmline.chain import deployer
 from warmline.chain.conduct import ConductChain
 from warmline.chain.contracts import Contracts, EpochPost
 from warmline.chain.devchain import COLLECTORS, dev_terms
 from warmline.chain.endpoints import DisagreeError, open_source
-from warmline.chain.errors import RevertError
+from warmline.chain.errors import RevertError, RpcGarbageError
 from warmline.chain.plans import dev_plan
 from warmline.chain.source import ChainConfig, FollowedChain
 from warmline.chain.wallet import dev_wallet
 from warmline.env import run_in_thread
+from warmline_protocol.errors import ClockError
 
 ROOTS = [bytes([number]) * 32 for number in range(1, 5)]
 DATA = b"d" * 32
@@ -147,3 +149,39 @@ async def test_what_is_recomputed_rests_on_no_single_endpoint(tmp_path: Path) ->
                 other.change = lie
                 with pytest.raises(DisagreeError):
                     await ConductChain(act.rpc, manifest, source).now()
+
+
+async def test_the_time_is_that_of_a_block_and_not_what_one_endpoint_calls_the_newest(tmp_path: Path) -> None:
+    async with conducting(embedded, tmp_path) as act, endpoint(act.rpc) as liar, endpoint(act.rpc) as third:
+        manifest = act.contracts.manifest
+        alone = await ConductChain(act.rpc, manifest).now()
+
+        def newest(**says: Any) -> Any:
+            def lie(request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+                asked = request["method"] == "eth_getBlockByNumber" and request["params"][0] == "latest"
+                return answer | {"result": {"number": answer["result"]["number"]} | says} if asked else answer
+
+            return lie
+
+        for lie in (newest(timestamp=hex(1 << 40)), newest()):
+            liar.change = lie
+            async with open_source((liar.url, act.rpc.url, third.url), deadline_s=30) as source:
+                assert await ConductChain(act.rpc, manifest, source).now() == alone
+        liar.change = lambda _, answer: answer | {"result": {"number": "0x1"}}
+        async with open_source((liar.url,), deadline_s=30) as source:
+            with pytest.raises(RpcGarbageError, match="without a timestamp"):
+                await ConductChain(act.rpc, manifest, source).now()
+            for rubbish in (None, {}, {"number": 3, "timestamp": "0x1"}, {"number": "0x-1"}, "latest"):
+                liar.change = lambda _, answer, said=rubbish: answer | {"result": said}  # type: ignore[misc]
+                with pytest.raises(RpcGarbageError, match="without a number"):
+                    await ConductChain(act.rpc, manifest, source).now()
+
+
+async def test_a_chain_of_another_hour_is_refused_by_a_clock(tmp_path: Path) -> None:
+    async with conducting(embedded, tmp_path) as act:
+        manifest = act.contracts.manifest
+        clock = SetClock()
+        assert await ConductChain(act.rpc, manifest, clock=clock).now()
+        clock.ahead_ms += 2 * 3_600_000
+        with pytest.raises(ClockError, match="behind this machine's clock"):
+            await ConductChain(act.rpc, manifest, clock=clock).now()

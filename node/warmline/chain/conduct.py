@@ -17,9 +17,11 @@ from warmline.chain.contracts import Call, Contracts, address_of, shown
 from warmline.chain.endpoints import One, Source
 from warmline.chain.errors import RpcGarbageError
 from warmline.chain.events import decode_log, unhex
+from warmline.chain.heads import newest
 from warmline.chain.manifest import Manifest
 from warmline.chain.provider import Rpc
 from warmline.chain.spans import logs_between
+from warmline.env import Clock
 from warmline_protocol.feedback.epochs import Epochs
 from warmline_protocol.feedback.messages import CollectorSheet
 from warmline_protocol.records.conduct import Conduct, KeyRoot, VouchersGranted
@@ -88,9 +90,13 @@ class ConductChain(Contracts):
     _next = 0
     _terms: tuple[Epochs, int] | None = None
 
-    def __init__(self, rpc: Rpc, manifest: Manifest, source: Source | None = None) -> None:
-        """``source``: all endpoints that are asked, where there are more than ``rpc``: then two must agree."""
+    def __init__(
+        self, rpc: Rpc, manifest: Manifest, source: Source | None = None, *, clock: Clock | None = None
+    ) -> None:
+        """``source``: all endpoints that are asked, where there are more than ``rpc``: then those that answer must
+        agree. With a clock, a chain whose newest block is more than an hour from it is refused."""
         super().__init__(rpc, manifest)
+        self._clock = clock
         self._source = source or One(rpc)
 
     async def terms(self) -> tuple[Epochs, int]:
@@ -109,9 +115,9 @@ class ConductChain(Contracts):
         return self._call(CONTRACT, "setCollectors", says, [shown(one) for one in ordered], threshold)
 
     async def now(self) -> ConductNow:
-        """What the newest block knows. Raises RpcError, ChainUnreachableError, DisagreeError."""
-        block = await self._source.call("eth_getBlockByNumber", "latest", False)
-        height, time_s = int(block["number"], 16), int(block["timestamp"], 16)
+        """What the newest block knows. Raises RpcError, ChainUnreachableError, DisagreeError, ClockError."""
+        head = await newest(self._source, self._clock)
+        height = head.number
         first = max(self.manifest.start_block, self._next - AGAIN)
         kept = [log for log in getattr(self, "_logs", []) if int(log["blockNumber"], 16) < first]
         wanted = {"address": "0x" + self.manifest.address(CONTRACT).hex()}
@@ -119,7 +125,7 @@ class ConductChain(Contracts):
         self._next = height + 1
         named, threshold = await self._agreed("collectors", "address[]", "uint8", at=hex(height))
         collectors = tuple(address_of(one) for one in named)
-        return ConductNow(time_s, self._posts(), self._roots(), collectors, threshold)
+        return ConductNow(head.time_s, self._posts(), self._roots(), collectors, threshold)
 
     async def _agreed(self, function: str, *types: str, at: str = "latest") -> tuple[Any, ...]:
         """A view without arguments; ``latest`` only for what never changes."""
