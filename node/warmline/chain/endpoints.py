@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from warmline.chain.errors import RpcError
+from warmline.chain.errors import ChainUnreachableError, RpcError
 from warmline.chain.provider import Call, Rpc, open_rpc
 from warmline.chain.reorg import DisconnectedError
 from warmline_protocol.errors import ConfigError, WarmlineError
@@ -64,6 +64,9 @@ class Source(Protocol):
 
     async def call(self, method: str, *params: Any) -> Any: ...
 
+    async def firm(self, method: str, *params: Any) -> Any:
+        """As ``call``, but where several were named never on the word of one alone: ChainUnreachableError then."""
+
     async def batch(self, calls: Sequence[Call]) -> list[Any]: ...
 
     def statuses(self) -> tuple[EndpointStatus, ...]: ...
@@ -82,6 +85,7 @@ class _Member:
         if self.state != "ok":
             log.info("the chain endpoint %s answers again", self.rpc.where)
         self.state, self.why, self.failures, self.refusals = "ok", "", 0, 0
+        self.rests_until = -math.inf
 
     def failed(self, error: WarmlineError) -> None:
         self.failures += 1
@@ -118,10 +122,23 @@ class Endpoints:
 
     async def call(self, method: str, *params: Any) -> Any:
         """As `Rpc.call`; raises DisagreeError too."""
-        return (await self.batch([(method, params)]))[0]
+        return (await self._picked([(method, params)]))[0].answer
+
+    async def firm(self, method: str, *params: Any) -> Any:
+        """As `call`; ChainUnreachableError unless two answered this very question, and the same."""
+        (picked,) = await self._picked([(method, params)])
+        if picked.behind < AGREE:
+            raise ChainUnreachableError(
+                "of the chain endpoints that were named only one answers, and one alone is not believed",
+                hint="Try again, or name another with --also.",
+            )
+        return picked.answer
 
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
         """As `Rpc.batch`, every answer agreed on; raises DisagreeError too."""
+        return [one.answer for one in await self._picked(calls)]
+
+    async def _picked(self, calls: Sequence[Call]) -> list[_Picked]:
         answers = await self._ask(calls)
         picked = [_Picked(call, [(member, answer[at]) for member, answer in answers]) for at, call in enumerate(calls)]
         for member, _ in answers:
@@ -130,7 +147,7 @@ class Endpoints:
                 member.answered()
             else:
                 member.mark("disagrees", f"its answer to {dissent.call[0]} is not that of the others")
-        return [one.answer for one in picked]
+        return picked
 
     async def _ask(self, calls: Sequence[Call]) -> list[tuple[_Member, list[Any]]]:
         """What each that answers says. Raises the endpoints' own error where too few are left."""
@@ -163,11 +180,12 @@ class Endpoints:
 
 
 class _Picked:
-    """One question with all its answers: what counts, and who said something else."""
+    """One question with all its answers: what counts, how many stand behind it, and who said something else."""
 
     def __init__(self, call: Call, answers: list[tuple[_Member, Any]]) -> None:
         self.call = call
         self.against: list[_Member] = []
+        self.behind = 1
         if call[0] == "eth_getBlockByNumber" and call[1][0] in MOVING:
             self.answer = self._newest(answers)
         else:
@@ -180,6 +198,7 @@ class _Picked:
         if known and senseless:
             self.against = senseless
         if len(known) >= AGREE:
+            self.behind = AGREE
             return known[AGREE - 1]
         return answers[0][1] if len(answers) == 1 else known[0] if known and senseless else None
 
@@ -189,11 +208,13 @@ class _Picked:
             groups[_essence(self.call[0], answer)].append((member, answer))
         unknown = groups.pop(_UNKNOWN, [])
         if not groups:
+            self.behind = len(unknown)
             return None
         largest = max(groups.values(), key=len)
         if sum(len(group) == len(largest) for group in groups.values()) > 1:
             names = " and ".join(member.rpc.where for member, _ in answers)
             raise DisagreeError(f"the chain endpoints {names} answer {self.call[0]} differently")
+        self.behind = len(largest)
         if len(largest) < AGREE and unknown:
             return None
         self.against = [member for group in groups.values() if group is not largest for member, _ in group]
@@ -251,7 +272,7 @@ class One:
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
-        self.call = rpc.call
+        self.call = self.firm = rpc.call
         self.batch = rpc.batch
 
     @property

@@ -110,7 +110,14 @@ async def _finish(session: Session, signature: str | None) -> None:
 
 
 async def _is_contract(session: Session, wallet: bytes) -> bool:
-    return bool(len(await session.source.call("eth_getCode", "0x" + wallet.hex(), "latest")) > 2)
+    from warmline.chain.errors import RpcGarbageError
+    from warmline.chain.events import unhex
+
+    code = await session.source.call("eth_getCode", "0x" + wallet.hex(), "latest")
+    try:
+        return bool(unhex(code))
+    except (TypeError, ValueError) as error:
+        raise RpcGarbageError("the chain endpoint does not say what code an address has") from error
 
 
 async def _on_chain(session: Session, asked: Delegation) -> Delegation:
@@ -118,8 +125,9 @@ async def _on_chain(session: Session, asked: Delegation) -> Delegation:
     from dataclasses import replace
 
     from warmline.chain.delegates import delegated_until
+    from warmline.env import SystemClock
 
-    until_s = await delegated_until(session.source, session.manifest, asked.wallet, asked.key)
+    until_s = await delegated_until(session.source, session.manifest, asked.wallet, asked.key, SystemClock())
     if until_s <= await session.contracts.time_s():
         raise UsageError(
             "the wallet has not named this device on the chain, or ended its keys since",

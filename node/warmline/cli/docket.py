@@ -189,6 +189,7 @@ async def delegation_checked(reports: Reports, finding: Finding, source: Source 
     """
     from warmline.chain.delegates import was_delegated
     from warmline.chain.endpoints import One
+    from warmline.env import SystemClock
 
     given, manifest = finding.card.delegation, reports.manifest
     if given is None:
@@ -196,7 +197,8 @@ async def delegation_checked(reports: Reports, finding: Finding, source: Source 
     if (given.chain_id, given.registry) != (manifest.chain_id, manifest.address("DelegateRegistry")):
         raise MalformedError("the wallet's word for this key is for another chain, or another registry")
     source = source or One(reports.rpc)
-    if finding.only_on_chain and not await was_delegated(source, manifest, given.wallet, given.key):
+    asked = source, manifest, given.wallet, given.key, SystemClock()
+    if finding.only_on_chain and not await was_delegated(*asked):
         raise MalformedError(
             "the wallet never let this key speak for it: the evidence proves nothing about its owner",
             hint="The chain has no such delegation. Whoever made this may be accusing somebody else.",
