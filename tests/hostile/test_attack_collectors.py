@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from chaos.clocks import ShiftedClock
+from support.ahead import prefix
 from support.collectors import WINDOW_S, Circle, Seat, a_circle, served
 from support.commands import run
 from support.conversations import House
 from support.feedback import World
 from support.queues import a_store
+from warmline.chain.wallet import dev_wallet
 from warmline.client import collector_base
 from warmline.client.collector import CollectorDuty
 from warmline.client.collector_files import CollectorFiles
@@ -112,16 +115,19 @@ async def test_two_sets_of_one_collector_are_a_proof_and_hold_nobody_up(tmp_path
         # The proof needs nobody's word.
         data = await trio.Path(str(told["proof"])).read_bytes()
         where = circle.chain.manifest.chain_id, circle.chain.manifest.address("ConductEpochs")
-        first, second = read_proof(data, *where, seen.collectors)
+        first, second = read_proof(data, *where)
         assert first.collector == second.collector == circle.seats[2].wallet.address
         assert {first.count, second.count} == {len(own), len(own) // 2}
-        with pytest.raises(BadSignatureError):
-            read_proof(data, *where, seen.collectors[:0])
         words = ("--chain", circle.act.rpc.url, "--manifest", str(tmp_path / "manifest.json"))
-        done = await trio.to_thread.run_sync(run, "conduct", "proof", str(told["proof"]), *words)
+        ShiftedClock(tmp_path / "clock").set(circle.clock.ahead_ms)
+        command = partial(run, "conduct", "proof", str(told["proof"]), *words, prefix=prefix(tmp_path / "clock"))
+        with pytest.raises(BadSignatureError):
+            read_proof(data, where[0], bytes(20))
+        done = await trio.to_thread.run_sync(command)
         assert done.returncode == 0, done.stderr
         assert circle.seats[2].wallet.shown in done.stdout
         assert f"{len(own)} answers" in done.stdout
+        assert "names it as a collector now" in done.stdout
         # After a restart it is set aside still, and told of no more.
         again = await circle.seats[0].duty()
         await again.step()
@@ -136,6 +142,13 @@ async def test_two_sets_of_one_collector_are_a_proof_and_hold_nobody_up(tmp_path
         await stage.steps(0, 1, 2)
         assert heard(circle.seats, "settled") == [1, 1, 1]
         assert await stage.checked() == [MATCHES]
+        # The proof outlives the liar's office.
+        left = [seat.wallet.address for seat in circle.seats[:2]]
+        await circle.act.do(dev_wallet(8), circle.chain.set_collectors(left, 2))
+        ShiftedClock(tmp_path / "clock").set(circle.clock.ahead_ms)
+        done = await trio.to_thread.run_sync(command)
+        assert done.returncode == 0, done.stderr
+        assert "does not name it as a collector now" in done.stdout
 
 
 async def test_who_hands_a_set_to_one_only_hands_it_to_all(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from support.feedback import CHAIN, CONTRACT, Keeper, World
 from warmline_protocol import limits
+from warmline_protocol.codec import frame
 from warmline_protocol.errors import BadSignatureError, MalformedError
 from warmline_protocol.feedback.heard import Heard, as_heard, read_heard, read_proof
 from warmline_protocol.feedback.messages import SetHeard
 from warmline_protocol.feedback.sheets import announce
+from warmline_protocol.wire import to_wire
 
 EPOCH = 2
 
@@ -48,7 +52,7 @@ def test_one_word_is_kept_and_told_on_and_two_are_a_proof(world: World) -> None:
     assert theirs.of(liar.sheet.collector) is None
     assert theirs.of(honest.sheet.collector) is not None
     assert not theirs.hear(word(world, liar, 0), collectors)  # a third adds nothing
-    one, two = read_proof(theirs.proof(liar.sheet.collector), CHAIN, CONTRACT, collectors)
+    one, two = read_proof(theirs.proof(liar.sheet.collector), CHAIN, CONTRACT)
     assert {one.count, two.count} == {1, 2}
 
 
@@ -83,6 +87,20 @@ def test_what_proves_nothing_is_no_proof(world: World) -> None:
     alone.hear(word(world, one, 1), collectors)
     for data in (apart.write(), alone.write(), alone.write() * 2, b"", b"\x01"):
         with pytest.raises(MalformedError):
-            read_proof(data, CHAIN, CONTRACT, collectors)
+            read_proof(data, CHAIN, CONTRACT)
+    both = heard()
+    for count in (1, 2):
+        both.hear(word(world, one, count), collectors)
+    proof = both.proof(one.sheet.collector)
+    assert read_proof(proof, CHAIN, CONTRACT)
+    for where in ((CHAIN + 1, CONTRACT), (CHAIN, bytes(20))):
+        with pytest.raises(BadSignatureError):
+            read_proof(proof, *where)
+    forged = b"".join(
+        frame(to_wire(replace(each, said=replace(each.said, count=number))))
+        for number, each in enumerate(read_heard(proof))
+    )
+    with pytest.raises(BadSignatureError):
+        read_proof(forged, CHAIN, CONTRACT)
     with pytest.raises(MalformedError):
         list(read_heard(alone.write() * (limits.FEEDBACK_HEARD_MAX + 1)))

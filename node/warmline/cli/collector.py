@@ -98,7 +98,7 @@ async def _duty(session: Session, entries: tuple[str, ...], node: NodeAddress, s
             hint="`warmline supporter register` joins a wallet and a device, for a month at a time.",
         )
     line = await pick_up(entries, rng=SystemRng(), clock=SystemClock(), run_blocking=run_in_thread)
-    chain = ConductChain(session.rpc, session.manifest, session.source)
+    chain = ConductChain(session.rpc, session.manifest, session.source, clock=line.client.clock)
     epochs, _ = await chain.terms()
     records = _Records(line, epochs.length_s / MEET_PARTS)
     files = CollectorFiles(folder, served)

@@ -31,9 +31,10 @@ def command() -> None:
 async def open_conduct(options: Options) -> AsyncIterator[tuple[Session, ConductChain, ConductNow]]:
     """A session with the chain, and everything that its contract says of feedback now."""
     from warmline.chain.conduct import ConductChain
+    from warmline.env import SystemClock
 
     async with open_session(options) as session:
-        chain = ConductChain(session.rpc, session.manifest, session.source)
+        chain = ConductChain(session.rpc, session.manifest, session.source, clock=SystemClock())
         yield session, chain, await chain.now()
 
 
@@ -131,8 +132,9 @@ def fetch(options: Options, epoch: int, out: Path, entries: tuple[str, ...]) -> 
             post = next(one for one in reversed(seen.posts) if one.epoch == epoch and not one.vetoed)
             line = await a_line(known)
             collectors = await collectors_of(line, seen, terms.at(seen.time_s))
-            data = await fetch_batch(line.client.paths, collectors, post.data_hash, line.client.rng)
-            await line.client.run_blocking(lambda: out.write_bytes(data))
+            client = line.client
+            data = await fetch_batch(client.paths, collectors, post.data_hash, client.rng)
+            await client.run_blocking(lambda: out.write_bytes(data))
             session.say(f"{len(data)} bytes, and their hash is the posted one: {out}")
             session.finish(file=str(out), size=len(data), data_hash="0x" + post.data_hash.hex())
 
@@ -187,6 +189,7 @@ def proof(options: Options, file: Path) -> None:
     """Check FILE, which `warmline collector run` writes when a collector tells two others different things.
 
     Whoever sees it can check it: both announcements are signed by the collector, under a sheet that its wallet signed.
+    It holds for good; whether the contract names that wallet as a collector now is said with it.
     """
 
     async def work() -> None:
@@ -197,14 +200,20 @@ def proof(options: Options, file: Path) -> None:
         data = await run_in_thread(file.read_bytes)
         async with open_conduct(options) as (session, chain, seen):
             where = chain.manifest.chain_id, chain.manifest.address("ConductEpochs")
-            first, second = read_proof(data, *where, seen.collectors)
+            first, second = read_proof(data, *where)
+            named = first.collector in seen.collectors
             session.say(
                 f"{shown(first.collector)} announced {first.count} answers (0x{first.digest.hex()[:16]}…) and "
                 f"{second.count} answers (0x{second.digest.hex()[:16]}…) for epoch {first.epoch}, and signed both. "
                 "A collector says this once; it lied, or went on from an old copy of its disk."
             )
+            session.say(
+                "The contract names it as a collector now."
+                if named
+                else "The contract does not name it as a collector now: it was let go, or never was one."
+            )
             digests = ["0x" + one.digest.hex() for one in (first, second)]
-            session.finish(collector=shown(first.collector), epoch=first.epoch, digests=digests)
+            session.finish(collector=shown(first.collector), epoch=first.epoch, digests=digests, named=named)
 
     run(work)
 

@@ -81,15 +81,16 @@ def read_heard(data: bytes) -> Iterator[SetHeard]:
         yield from_wire(part, (SetHeard,))
 
 
-def read_proof(
-    data: bytes, chain_id: int, contract: bytes, collectors: Collection[bytes]
-) -> tuple[SetAnnouncement, SetAnnouncement]:
-    """Two announcements of one collector for one epoch that are not the same. RemoteError where it proves nothing."""
+def read_proof(data: bytes, chain_id: int, contract: bytes) -> tuple[SetAnnouncement, SetAnnouncement]:
+    """Two announcements of one wallet for one epoch that are not the same. RemoteError where it proves nothing.
+
+    By signatures alone: whether the wallet is a collector is for the contract to say, and a proof outlives that.
+    """
     words = list(read_heard(data))
     if len(words) != 2:
         raise MalformedError("a proof is of two announcements")
     for one in words:
-        check_heard(one, chain_id, contract, collectors)
+        check_heard(one, chain_id, contract, (one.sheet.collector,))
     first, second = (one.said for one in words)
     if (first.collector, first.epoch) != (second.collector, second.epoch) or _same(first, second):
         raise MalformedError("these announcements do not contradict each other")
