@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,16 +19,17 @@ from support.conversations import House
 from support.feedback import World
 from support.queues import a_store
 from warmline.chain.wallet import dev_wallet
-from warmline.client import collector_base
+from warmline.client import collector_base, collector_union
+from warmline.client.collecting import fetch
 from warmline.client.collector import CollectorDuty
 from warmline.client.collector_files import CollectorFiles
 from warmline.client.conduct_audit import MATCHES, audit
 from warmline.client.rating import rate
 from warmline.store.store import Store
 from warmline_protocol.codec import frame
-from warmline_protocol.errors import BadSignatureError
-from warmline_protocol.feedback.heard import as_heard, read_proof
-from warmline_protocol.feedback.messages import CollectorRead, Rating
+from warmline_protocol.errors import BadSignatureError, DiskFullError
+from warmline_protocol.feedback.heard import as_heard, read_heard, read_proof
+from warmline_protocol.feedback.messages import BatchRead, CollectorRead, Rating
 from warmline_protocol.feedback.serving import seal_set
 from warmline_protocol.feedback.sheets import announce
 from warmline_protocol.records.collector import CollectorRecord
@@ -70,6 +72,17 @@ class Stage:
         shown = replace(self.circle.records[seat.wallet.address], node=house.address)
         self.duties[victim].network.find = partial(self._with, shown)
         return house
+
+    def alone_with_its_answers(self, liar: int) -> None:
+        """The others never had those that the liar holds."""
+        own = {rating.serial for rating in self.duties[liar].machine.cut_off(EPOCH)}
+        for number, duty in enumerate(self.duties):
+            if number != liar:
+                duty.machine.held = {serial: one for serial, one in duty.machine.held.items() if serial not in own}
+
+    def union(self, number: int) -> frozenset[bytes]:
+        """The serials of what a collector would vote for."""
+        return frozenset(self.duties[number].machine._union[EPOCH])
 
     async def _with(self, shown: CollectorRecord) -> list[CollectorRecord]:
         return [shown if one.owner == shown.owner else one for one in await self.circle.find()]
@@ -193,3 +206,120 @@ async def test_fewer_than_a_quorum_left_post_nothing_and_lose_nothing(tmp_path: 
         assert post.tokens == len(stage.duties[0].machine.cut_off(EPOCH)) // 10 * 10 > 0
         assert not any(seat.heard("objection") for seat in circle.seats)
         assert await stage.checked() == [MATCHES]
+
+
+async def test_who_withdraws_after_handing_its_set_to_one_keeps_no_votes_apart(tmp_path: Path) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        await stage.steps(2)
+        stage.alone_with_its_answers(2)
+        liar, victim = circle.seats[2].wallet.address, circle.seats[1].wallet.address
+        CollectorFiles(circle.seats[2].folder).lay_out(CollectorRead("set", EPOCH, 0, victim), b"nothing")
+        await stage.steps(0)
+        assert heard(circle.seats, "united")[0] == 1
+        await stage.steps(1)  # hears the word of it, and has no set
+        del circle.records[liar]
+        stage.duties[0] = await circle.seats[0].duty()  # and what it took is on its disk only
+        await stage.steps(0, 1, rounds=4)
+        assert stage.union(0) == stage.union(1)
+        assert await stage.duties[1]._unite(EPOCH) == []
+        assert (await circle.seen()).posts[-1].tokens == 20
+
+
+async def test_the_set_of_one_that_was_let_go_is_in_nobodys_union(tmp_path: Path) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        await stage.steps(2)
+        stage.alone_with_its_answers(2)
+        await stage.steps(0)
+        assert len(stage.union(0)) > len(stage.duties[0].machine.cut_off(EPOCH))
+        left = [seat.wallet.address for seat in circle.seats[:2]]
+        await circle.act.do(dev_wallet(8), circle.chain.set_collectors(left, 2))
+        await stage.steps(1, 0, 1)
+        own = [frozenset(one.serial for one in duty.machine.cut_off(EPOCH)) for duty in stage.duties[:2]]
+        assert stage.union(0) == stage.union(1) == own[0] | own[1]
+        assert not await stage.duties[0]._unite(EPOCH)
+
+
+async def test_another_word_in_the_middle_of_a_step_leaves_no_half_of_a_union(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        order = sorted(range(3), key=lambda number: circle.seats[number].wallet.address)
+        liar, first, victim = order[2], order[0], order[1]
+        await stage.steps(first, liar)
+        duty, asked = stage.duties[liar], [0]
+        announcement = CollectorRead("announcement", EPOCH, 0)
+        files = CollectorFiles(circle.seats[liar].folder)
+        files.lay_out(CollectorRead("set", EPOCH, 0, circle.seats[victim].wallet.address), b"nothing")
+
+        async def turning(paths: Any, node: Any, question: Any, *more: int) -> bytes:
+            """The liar says something else whenever it is asked again."""
+            if node == circle.seats[liar].house.address and question == announcement:
+                said = announce(duty._own_sheet(EPOCH + 1), EPOCH, duty.machine.cut_off(EPOCH)[asked[0] :], duty.key)
+                files.lay_out(announcement, to_wire(said))
+                asked[0] += 1
+            return await fetch(paths, node, question, *more)
+
+        monkeypatch.setattr(collector_union, "fetch", turning)
+        honest = stage.duties[victim]
+        await honest._look()
+        assert await honest._announced(EPOCH)
+        for _ in range(3):
+            await honest._unite(EPOCH)
+            assert (EPOCH, circle.seats[first].wallet.address) in honest._merged
+            theirs = frozenset(one.serial for one in stage.duties[first].machine.cut_off(EPOCH))
+            assert theirs <= stage.union(victim)
+        assert (await honest._heard(EPOCH)).aside() == {circle.seats[liar].wallet.address}
+
+
+class FullDisk(CollectorFiles):
+    """Takes neither what was heard nor a proof while it is ``full``."""
+
+    full: frozenset[str] = frozenset()
+
+    def lay_out(self, question: CollectorRead | BatchRead, data: bytes) -> None:
+        if isinstance(question, CollectorRead) and question.what in self.full:
+            raise DiskFullError("no space left")
+        super().lay_out(question, data)
+
+    def keep_proof(self, epoch: int, collector: bytes, proof: bytes) -> Path | None:
+        if "proof" in self.full:
+            raise DiskFullError("no space left")
+        return super().keep_proof(epoch, collector, proof)
+
+
+async def test_what_a_full_disk_did_not_take_is_told_on_when_there_is_room(tmp_path: Path) -> None:
+    async with a_circle(tmp_path) as circle, a_store(":memory:") as store:
+        stage = await on_stage(circle, store)
+        seat, liar = circle.seats[0], circle.seats[2].wallet.address
+        files = FullDisk(seat.folder)
+        stage.duties[0] = await seat.duty(files)
+        await stage.steps(2)
+        own = stage.duties[2].machine.cut_off(EPOCH)
+        stage.second_face(2, own[1:], victim=1)
+
+        def told_on() -> set[bytes]:
+            words = read_heard(files.laid_out(CollectorRead("heard", EPOCH, 0)) or b"")
+            return {one.said.collector for one in words}
+
+        files.full = frozenset({"heard"})
+        await stage.steps(0)
+        assert files.laid_out(CollectorRead("announcement", EPOCH, 0)) is not None
+        assert told_on() == set()
+        files.full = frozenset()
+        await stage.steps(0)
+        assert told_on() == {seat.wallet.address, liar}
+        for what in ("heard", "proof"):
+            files.full = frozenset({what})
+            await stage.steps(1, 0)
+            assert heard(circle.seats, "equivocation")[0] == 0
+        files.full = frozenset()
+        await stage.steps(0, 0)
+        assert heard(circle.seats, "equivocation")[0] == 1
+        (told,) = seat.heard("equivocation")
+        assert await trio.Path(str(told["proof"])).exists()
+        assert (await stage.duties[0]._heard(EPOCH)).aside() == {liar}
+        words = list(read_heard(files.laid_out(CollectorRead("heard", EPOCH, 0)) or b""))
+        assert [one.said.collector for one in words].count(liar) == 2

@@ -179,7 +179,7 @@ async def test_what_two_of_three_leave_out_is_vetoed_by_the_third_and_comes_in(t
 async def _hear_everybody(duty: CollectorDuty) -> None:
     await duty._look()
     for one in duty.others:
-        await duty._united(2, one)
+        await duty._united(2, one.owner)
 
 
 async def test_a_doubled_token_counts_once_and_an_early_or_strange_cell_for_nothing(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ async def test_the_closing_screen_asks_one_question_where_there_is_a_ticket(tmp_
             client = circle.street.client("seeker")
             talk: Any = SimpleNamespace(evidence=[], transcript=lines, feedback=side, client=client)
             board: Any = Board(*wishes)
-            await closing_screen(board, talk, cast(Any, None))
+            await closing_screen(board, talk, cast(Any, SimpleNamespace(panic=trio.sleep_forever)))
             assert side.ticket is None
             told: list[dict[str, Any]] = board.told
             return told[1:]

@@ -133,7 +133,7 @@ def fetch(options: Options, epoch: int, out: Path, entries: tuple[str, ...]) -> 
             line = await a_line(known)
             collectors = await collectors_of(line, seen, terms.at(seen.time_s))
             client = line.client
-            data = await fetch_batch(client.paths, collectors, post.data_hash, client.rng)
+            data = await fetch_batch(client.paths, collectors, post.data_hash, post.tokens, client.rng)
             await client.run_blocking(lambda: out.write_bytes(data))
             session.say(f"{len(data)} bytes, and their hash is the posted one: {out}")
             session.finish(file=str(out), size=len(data), data_hash="0x" + post.data_hash.hex())

@@ -33,6 +33,7 @@ from warmline_protocol.feedback.messages import (
     BatchRead,
     CollectorRead,
     EpochVote,
+    SetAnnouncement,
 )
 from warmline_protocol.feedback.serving import seal_set
 from warmline_protocol.feedback.sheets import announce, check_vote
@@ -56,11 +57,11 @@ class CollectorDuty(CollectorUnion):
         parts: tuple[Callable[[], Awaitable[None]], ...] = (
             self._look,
             self._settle,
+            self._watch,  # before all that others could hold up
             self._open,
             self._announce_self,
             self._gather,
             self._conclude,
-            self._watch,
             self._tidy,
         )
         for part in parts:
@@ -80,9 +81,7 @@ class CollectorDuty(CollectorUnion):
             return
         if not await self._announced(epoch):
             return
-        missing = await self._unite(epoch)
-        absent = len(self.seen.collectors) - 1 - len(self.others)
-        if (missing or absent) and self.now_s < self.epochs.end(epoch) + self._grace_s:
+        if await self._unite(epoch) and self.now_s < self.epochs.end(epoch) + self._grace_s:
             return
         if self.seen.pending() is None:
             await self._vote(epoch)
@@ -108,11 +107,14 @@ class CollectorDuty(CollectorUnion):
             await self._blocking(partial(self.files.keep_cut, epoch, own))
         await self._recall(epoch)
         question = CollectorRead("announcement", epoch, 0)
-        if await self._blocking(partial(self.files.laid_out, question)) is None:
-            sheet = self._own_sheet(self.epochs.at(self.now_s))
+        sheet = self._own_sheet(self.epochs.at(self.now_s))
+        laid_out = await self._blocking(partial(self.files.laid_out, question))
+        if laid_out is not None:
+            await self._hear_own(epoch, as_heard(sheet, from_wire(laid_out, (SetAnnouncement,))))
+        else:
             said = announce(sheet, epoch, own, self.key)
             await self._blocking(partial(self.files.lay_out, question, to_wire(said)))
-            await self._hear(epoch, as_heard(sheet, said))
+            await self._hear_own(epoch, as_heard(sheet, said))
             self.tell(
                 f"Epoch {epoch} is over: {len(own)} answers announced.",
                 {"event": "announced", "epoch": epoch, "count": len(own)},

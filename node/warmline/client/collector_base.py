@@ -105,7 +105,12 @@ class CollectorBase:
         return self.network.client.clock.utc_ms() // 1000
 
     async def _look(self) -> None:
-        self.seen = await self.chain.now()
+        before, self.seen = frozenset(self.seen.collectors), await self.chain.now()
+        if before != frozenset(self.seen.collectors):
+            # A union is of those who are on the list: it is made anew, from what is on the disk.
+            self._words.clear()
+            self._merged.clear()
+            self._recalled.clear()
         found = await self.network.find()
         contract, epoch = self.chain.manifest.address("ConductEpochs"), self.epochs.at(self.now_s)
         self.others = []
@@ -149,7 +154,7 @@ class CollectorBase:
         data = await self._blocking(partial(self.files.laid_out, question))
         if data is None or data_hash(data) != post.data_hash:
             client = self.network.client
-            data = await fetch_batch(client.paths, self.others, post.data_hash, client.rng)
+            data = await fetch_batch(client.paths, self.others, post.data_hash, post.tokens, client.rng)
             await self._blocking(partial(self.files.lay_out, question, data))
         return data
 

@@ -76,9 +76,11 @@ class CollectorFiles:
                 f"{self._held / name} is damaged: {error}", hint="Move it away; the other collectors hold the rest."
             ) from None
 
-    def keep_proof(self, epoch: int, collector: bytes, proof: bytes) -> Path:
-        """That a collector announced two sets; where it lies."""
+    def keep_proof(self, epoch: int, collector: bytes, proof: bytes) -> Path | None:
+        """That a collector announced two sets; where it lies now, or None if it lay there before."""
         path = self._proofs / f"{epoch}.{collector.hex()}.proof"
+        if path.exists():
+            return None
         write_private(path, proof)
         return path
 

@@ -16,7 +16,6 @@ from warmline_protocol.feedback.heard import Heard, as_heard, read_heard
 from warmline_protocol.feedback.messages import CollectorRead, Rating, SetAnnouncement, SetHeard
 from warmline_protocol.feedback.serving import open_set, seal_set
 from warmline_protocol.feedback.sheets import check_announcement
-from warmline_protocol.records.collector import CollectorRecord
 from warmline_protocol.wire import from_wire
 
 log = logging.getLogger("warmline.client")
@@ -29,19 +28,29 @@ class CollectorUnion(CollectorBase):
     def _contract(self) -> tuple[int, bytes]:
         return self.chain.manifest.chain_id, self.chain.manifest.address("ConductEpochs")
 
-    async def _unite(self, epoch: int) -> list[CollectorRecord]:
-        """Take whatever can be had into the union of an epoch; those whose set is still missing."""
-        for one in self.others:
-            await self._united(epoch, one)
+    async def _unite(self, epoch: int) -> list[bytes]:
+        """Take whatever can be had into the union of an epoch; collectors whose set is still missing.
+
+        Those whose record nobody shows any more count like the others: what one collector has of them, all must have.
+        """
+        for who in self._everybody:
+            await self._united(epoch, who)
         told = await self._compare(epoch)
-        aside = (await self._heard(epoch)).aside()
+        # Who is set aside in the course of this ends the union that was made so far. So it is gone over once more when
+        # all have been heard, and nobody is asked for another word then.
         missing = []
-        for one in self.others:
-            if one.owner in aside or await self._united(epoch, one) or await self._from_others(epoch, one, told):
+        for who in self._everybody:
+            if who in (await self._heard(epoch)).aside() or await self._united(epoch, who, ask=False):
                 continue
-            missing.append(one)
+            if not await self._from_others(epoch, who, told):
+                missing.append(who)
         await self._pass_on(epoch, told)
         return missing
+
+    @property
+    def _everybody(self) -> list[bytes]:
+        """The other collectors, seen or not."""
+        return sorted(set(self.seen.collectors) - {self.wallet.address})
 
     async def _recall(self, epoch: int) -> None:
         """Once a run: the set as it was fixed, which the machine forgets with the process.
@@ -56,13 +65,15 @@ class CollectorUnion(CollectorBase):
 
     # -- the sets of others
 
-    async def _united(self, epoch: int, other: CollectorRecord) -> bool:
-        """Whether what the other one announced is in the union."""
-        if (epoch, other.owner) in self._merged:
+    async def _united(self, epoch: int, other: bytes, *, ask: bool = True) -> bool:
+        """Whether what the other one announced is in the union; taken from the disk, or asked for."""
+        if (epoch, other) in self._merged:
             return True
-        if other.owner in (await self._heard(epoch)).aside():
+        if other in (await self._heard(epoch)).aside():
             return False
-        kept = await self._blocking(partial(self.files.taken, epoch, other.owner))
+        kept = await self._blocking(partial(self.files.taken, epoch, other))
+        if kept is None and not ask:
+            return False
         try:
             said, ratings = kept or await self._fetch_set(epoch, other)
             await self._merge(said, ratings, known=kept is not None)
@@ -85,17 +96,19 @@ class CollectorUnion(CollectorBase):
         await self._lay_out_heard(heard)
         self._merged.add((said.epoch, said.collector))
 
-    async def _fetch_set(self, epoch: int, other: CollectorRecord) -> tuple[SetAnnouncement, tuple[Rating, ...]]:
-        paths = self.network.client.paths
+    async def _fetch_set(self, epoch: int, who: bytes) -> tuple[SetAnnouncement, tuple[Rating, ...]]:
+        other, paths = next((one for one in self.others if one.owner == who), None), self.network.client.paths
+        if other is None:
+            raise UnreachableError("no node shows the record of a collector")
         said = from_wire(await fetch(paths, other.node, CollectorRead("announcement", epoch, 0)), (SetAnnouncement,))
         check_announcement(said, other.sheet)
         await self._hear(epoch, as_heard(other.sheet, said))
-        said = await self._word_of(epoch, other)
-        sealed = await fetch(paths, other.node, CollectorRead("set", epoch, 0, self.wallet.address))
+        said = await self._word_of(epoch, who)
+        sealed = await fetch(paths, other.node, CollectorRead("set", epoch, 0, self.wallet.address), said.count)
         return said, await self._blocking(partial(open_set, sealed, self.sealing))
 
-    async def _word_of(self, epoch: int, other: CollectorRecord) -> SetAnnouncement:
-        word = (await self._heard(epoch)).of(other.owner)
+    async def _word_of(self, epoch: int, other: bytes) -> SetAnnouncement:
+        word = (await self._heard(epoch)).of(other)
         if word is None:
             raise UnreachableError("what a collector announced is not known, or it announced two sets")
         return word.said
@@ -121,23 +134,39 @@ class CollectorUnion(CollectorBase):
     async def _hear(self, epoch: int, one: SetHeard) -> None:
         """Tell it on; set its collector aside if it said something else before."""
         heard, who = await self._heard(epoch), one.said.collector
-        if not heard.hear(one, self.seen.collectors):
-            return
+        if heard.hear(one, self.seen.collectors):
+            await self._lay_out_heard(heard)
+            if who in heard.aside():
+                # The union is made anew without its set; what is in the set of others too stays in.
+                self._merged = {each for each in self._merged if each[0] != epoch}
+                self._recalled.discard(epoch)
+                await self._recall(epoch)
         if who in heard.aside():
-            # The union is made anew without its set; what is in the set of others too stays in.
-            self._merged = {each for each in self._merged if each[0] != epoch}
-            self._recalled.discard(epoch)
-            await self._recall(epoch)
-            path = await self._blocking(partial(self.files.keep_proof, epoch, who, heard.proof(who)))
+            await self._keep_proof(heard, who)
+
+    async def _hear_own(self, epoch: int, one: SetHeard) -> None:
+        """Each time: it may have been laid out by a process that was killed before it was told on."""
+        try:
+            await self._hear(epoch, one)
+        except RemoteError as error:  # of a collector that is none any more
+            log.info("one's own announcement does not hold now: %s", error)
+
+    async def _keep_proof(self, heard: Heard, who: bytes) -> None:
+        path = await self._blocking(partial(self.files.keep_proof, heard.epoch, who, heard.proof(who)))
+        if path is not None:
             self.tell(
-                f"0x{who.hex()} announced two different sets for epoch {epoch}. It is set aside, and the epoch goes on "
-                f"with the others. The proof is in {path}: show it to those who name collectors.",
-                {"event": "equivocation", "epoch": epoch, "collector": "0x" + who.hex(), "proof": str(path)},
+                f"0x{who.hex()} announced two different sets for epoch {heard.epoch}. It is set aside, and the epoch "
+                f"goes on with the others. The proof is in {path}: show it to those who name collectors.",
+                {"event": "equivocation", "epoch": heard.epoch, "collector": "0x" + who.hex(), "proof": str(path)},
             )
-        await self._lay_out_heard(heard)
 
     async def _lay_out_heard(self, heard: Heard) -> None:
-        await self._blocking(partial(self.files.lay_out, CollectorRead("heard", heard.epoch, 0), heard.write()))
+        question = CollectorRead("heard", heard.epoch, 0)
+        try:
+            await self._blocking(partial(self.files.lay_out, question, heard.write()))
+        except WarmlineError:
+            self._words.pop(heard.epoch, None)  # what is not on the disk was not heard: told again, it is new again
+            raise
 
     async def _compare(self, epoch: int) -> dict[bytes, dict[bytes, SetHeard]]:
         """Hear what each of the others heard; by teller and collector."""
@@ -159,16 +188,16 @@ class CollectorUnion(CollectorBase):
                     told[one.owner][word.said.collector] = word
         return told
 
-    async def _from_others(self, epoch: int, wanted: CollectorRecord, told: dict[bytes, dict[bytes, SetHeard]]) -> bool:
+    async def _from_others(self, epoch: int, wanted: bytes, told: dict[bytes, dict[bytes, SetHeard]]) -> bool:
         """The set of one that does not hand it out, from whoever has it."""
         for one in self.others:
-            word = told.get(one.owner, {}).get(wanted.owner)
-            if one.owner == wanted.owner or word is None or not word.taken:
+            word = told.get(one.owner, {}).get(wanted)
+            if one.owner == wanted or word is None or not word.taken:
                 continue
-            question = CollectorRead("passed", epoch, 0, self.wallet.address, wanted.owner)
+            question = CollectorRead("passed", epoch, 0, self.wallet.address, wanted)
             try:
                 said = await self._word_of(epoch, wanted)
-                sealed = await fetch(self.network.client.paths, one.node, question)
+                sealed = await fetch(self.network.client.paths, one.node, question, said.count)
                 await self._merge(said, await self._blocking(partial(open_set, sealed, self.sealing)))
             except WarmlineError as error:
                 log.info("a set is not passed on (yet): %s", error)
@@ -179,15 +208,13 @@ class CollectorUnion(CollectorBase):
     async def _pass_on(self, epoch: int, told: dict[bytes, dict[bytes, SetHeard]]) -> None:
         """Sets that are here, sealed to those who say that they have them not."""
         for one in self.others:
-            for other in self.others:
-                word = told.get(one.owner, {}).get(other.owner)
-                if one is other or one.owner not in told or (word is not None and word.taken):
+            for who in self._everybody:
+                word = told.get(one.owner, {}).get(who)
+                if one.owner == who or one.owner not in told or (word is not None and word.taken):
                     continue
-                question = CollectorRead("passed", epoch, 0, one.owner, other.owner)
-                if (epoch, other.owner) in self._merged and not await self._blocking(
-                    partial(self.files.laid_out, question)
-                ):
-                    taken = await self._blocking(partial(self.files.taken, epoch, other.owner))
+                question = CollectorRead("passed", epoch, 0, one.owner, who)
+                if (epoch, who) in self._merged and not await self._blocking(partial(self.files.laid_out, question)):
+                    taken = await self._blocking(partial(self.files.taken, epoch, who))
                     assert taken is not None
                     sealed = await self._blocking(partial(seal_set, taken[1], one.sheet.sealing))
                     await self._blocking(partial(self.files.lay_out, question, sealed))

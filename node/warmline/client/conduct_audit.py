@@ -90,7 +90,7 @@ async def _check(
     gap: bool,
 ) -> Checked:
     try:
-        data = await fetch_batch(client.paths, collectors, post.data_hash, client.rng)
+        data = await fetch_batch(client.paths, collectors, post.data_hash, post.tokens, client.rng)
     except UnreachableError as error:
         return Checked(post, AWAY, error.message)
     try:
