@@ -182,9 +182,11 @@ async def test_a_batch_comes_whole_over_a_circuit(scene: Scene) -> None:
     record = make.collector(node=NodeAddress(peer, (scene.node.join,)))
     with trio.fail_after(60):
         routes = Routes((entry,), rng=SystemRng(), clock=SystemClock())
-        assert await fetch_batch(routes, [record], name, 1, SystemRng()) == data
+        assert await fetch_batch(routes, [record], name, 50, SystemRng()) == data
+        with pytest.raises(UnreachableError, match="another size"):
+            await fetch_batch(routes, [record], name, 10, SystemRng())
         with pytest.raises(UnreachableError, match="no collector hands out"):
-            await fetch_batch(routes, [record], bytes(32), 1, SystemRng())
+            await fetch_batch(routes, [record], bytes(32), 50, SystemRng())
         (served / f"{bytes(32).hex()}.batch").write_bytes(b"something else")
         with pytest.raises(UnreachableError, match="something else"):
-            await fetch_batch(routes, [record], bytes(32), 1, SystemRng())
+            await fetch_batch(routes, [record], bytes(32), 50, SystemRng())
