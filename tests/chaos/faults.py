@@ -172,8 +172,10 @@ class Weather:
             node.clock.set(0)
 
     async def _expire(self, fault: Fault) -> None:
-        """A person's device wakes up a day later."""
+        """A person's device wakes up a day later, the program with it: what is kept is over after a day without."""
         person = self.fleet.people[fault.node]
+        if not person.alive:
+            return
         clock = ShiftedClock(self.fleet.folder / person.name / "clock")
         clock.set(clock.offset_ms + fault.spare[0])
         await trio.lowlevel.checkpoint()

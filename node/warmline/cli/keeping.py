@@ -123,7 +123,10 @@ async def which_kept(cupboard: Cupboard, wanted: str) -> tuple[bytes, str]:
     kept = await run_in_thread(lambda: kept_sessions(vault))
     found = [each for each in kept if not wanted or each[1] == wanted]
     if not found:
-        raise UsageError("no such conversation is kept any more", hint="They are kept for a day from their last word.")
+        raise UsageError(
+            "no such conversation is kept any more",
+            hint="They are kept for a day from their last word; what was not confirmed by then may not have arrived.",
+        )
     if len(found) > 1:
         names = ", ".join(sorted({name for _, name in found}))
         raise UsageError("several conversations are kept", hint=f"Say which by --with NAME: {names}.")
