@@ -7,8 +7,20 @@ from pathlib import Path
 import click
 import pytest
 
-from support.court import ADVOCATE, BYSTANDER, DEPLOYER, PANELLISTS, RESPONDENT, Opened, court, embedded, on_both
+from support.court import (
+    ADVOCATE,
+    BYSTANDER,
+    DEPLOYER,
+    PANELLISTS,
+    RESPONDENT,
+    Opened,
+    StillClock,
+    court,
+    embedded,
+    on_both,
+)
 from support.hall import Hall, judged
+from warmline import env
 from warmline.chain.plans import DAY_S
 from warmline_protocol.errors import WarmlineError
 
@@ -60,7 +72,8 @@ async def test_holders_are_told_when_their_issuer_leaves_and_where_a_contract_go
         assert (await hall.run(HOLDER, "supporter", "credential", "list"))["state"]["successions"] == []
 
 
-async def test_governance_names_collectors_anew(tmp_path: Path) -> None:
+async def test_governance_names_collectors_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "SystemClock", StillClock)  # a command does not believe a chain of another year
     async with court(embedded, tmp_path) as act:
         hall, named = Hall(act, tmp_path), [one.shown for one in PANELLISTS[:3]]
         listed = (await hall.run(BYSTANDER, "conduct", "epochs"))["state"]
