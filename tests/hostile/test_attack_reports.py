@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from eth_hash.auto import keccak
 
-from support.court import ADVOCATE, RESPONDENT, court, embedded
+from support.court import ADVOCATE, RESPONDENT, StillClock, court, embedded
 from support.endpoints import endpoint
 from support.evidence import chapter, signed_card_of
 from support.records import NOW
 from support.sessions import START_MS, meet, read_answer
+from warmline import env
 from warmline.chain.contracts import date
 from warmline.chain.endpoints import DisagreeError, open_source
 from warmline.cli.docket import chain_checked, evidence_text
@@ -64,7 +65,13 @@ def framing_bundle(chain_id: int, registry: bytes) -> bytes:
     return make_bundle(sign_record(honest.body, device, own_word), [chapter(device, ["I will hurt you."])])
 
 
-async def test_evidence_by_a_key_that_the_wallet_never_named_is_refused(tmp_path: Path) -> None:
+@pytest.fixture
+def its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command does not believe a chain of another year."""
+    monkeypatch.setattr(env, "SystemClock", StillClock)
+
+
+async def test_evidence_by_a_key_that_the_wallet_never_named_is_refused(tmp_path: Path, its_time: None) -> None:
     async with court(embedded, tmp_path) as act:
         manifest = act.reports.manifest
         bundle = framing_bundle(manifest.chain_id, manifest.address("DelegateRegistry"))
@@ -82,7 +89,7 @@ async def test_evidence_by_a_key_that_the_wallet_never_named_is_refused(tmp_path
         assert (await chain_checked(act.reports, case)).only_on_chain  # ended since, and said all the same
 
 
-async def test_one_endpoint_that_makes_up_the_wallets_word_frames_nobody(tmp_path: Path) -> None:
+async def test_one_endpoint_that_makes_up_the_wallets_word_frames_nobody(tmp_path: Path, its_time: None) -> None:
     async with court(embedded, tmp_path) as act, endpoint(act.rpc) as liar:
         manifest = act.reports.manifest
         bundle = framing_bundle(manifest.chain_id, manifest.address("DelegateRegistry"))

@@ -56,11 +56,13 @@ class Paper(Terminal):
     def show(self, text: str, *, style: str = "") -> None:
         self.screen.append(text)
 
-    async def _line(self) -> str | None:
-        try:
-            return await self._typed_lines.receive()
-        except trio.EndOfChannel:
-            return None
+    async def _read(self, *, ahead: bool = False) -> None:
+        async with self._reading:
+            try:
+                if ahead or not self._ready:
+                    self._ready.append(await self._typed_lines.receive())
+            except trio.EndOfChannel:
+                self._ended = True
 
 
 @dataclass

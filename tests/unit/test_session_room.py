@@ -260,6 +260,29 @@ def test_a_device_that_slept_a_few_minutes_gives_the_host_all_its_time(house: Ho
     assert not member.machine.closed
 
 
+def test_what_the_last_one_here_did_not_confirm_is_told_when_they_leave(house: House) -> None:
+    house.settle()
+    for member in house.members:
+        house.say(house.host, "read by all")
+        house.settle()
+        member.machine.leave(house.now)
+        member.commit()
+    said = house.say(house.host, "read by nobody")
+    while house.host.todo:
+        house.perform(house.host)
+    house.fetch(house.host)
+    assert house.host.states(said)[-1] == "held"
+    for member in house.members:
+        while member.todo:
+            house.perform(member)
+    for _ in range(4):
+        house.fetch(house.host)
+        while house.host.todo:
+            house.perform(house.host)
+        house.sleep(1000)
+    assert house.host.states(said)[-1] == "refused"
+
+
 def test_old_words_of_the_host_are_no_sign_of_life(house: House) -> None:
     member = house.members[0]
     house.say(house.host, "said long ago")

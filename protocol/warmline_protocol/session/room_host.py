@@ -264,6 +264,9 @@ class HostRoom(RoomFacilitating):
         if guest is not None and not back:
             self._tell_alone(member, Removed(guest.attempt))
         self._guests.pop(member, None)
+        for entry in [each for each in self.outbox.entries.values() if each.told and each.back]:
+            if self._nobody_reads(entry.back):
+                self.outbox.settle(entry, "refused", why="who was here left and did not confirm it")
 
     def _say_all(self, now_ms: int) -> None:
         """How this room is kept, without which nobody speaks, and who is here."""
