@@ -140,6 +140,7 @@ class Town:
             NodeAddress(key.peer_id, (f"/ip4/20.{number}.0.1/tcp/{PORT}/p2p/{key.peer_id}",))
             for number, key in enumerate(self.keys)
         ]
+        self.lives = 0
         self.scopes: dict[int, trio.CancelScope] = {}
         self.ends: dict[int, Endpoint] = {}
         self.stores: dict[int, Any] = {}
@@ -172,7 +173,8 @@ class Town:
 
     def client(self, name: str, ip: str, entries: Sequence[int]) -> Client:
         """A person's machine, at an address of its own, behind these entries."""
-        rng = SeededRng(name)
+        self.lives += 1
+        rng = SeededRng(f"{name}, life {self.lives}")  # nobody draws the same ids in two lives
         here = self.net.endpoint(name, ip)
         _MACHINES[name] = (self.net, here)
         chosen = tuple(self.addresses[number].addrs[0] for number in entries)
