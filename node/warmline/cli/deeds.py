@@ -145,35 +145,35 @@ async def panic(face: Face, cupboard: Cupboard | None, asking: Sequence[Asking] 
     What could not be erased is not told either, since somebody looks at the screen: the exit status is 1, and
     ``warmline talk erase`` says what is left.
     """
+    status = 1
+
+    async def end_in_time() -> None:
+        """Also where a path hangs while it is closed, which no cancellation hurries."""
+        await trio.sleep(PANIC_WITHIN)
+        face.end_now(status)
+
+    async def erase() -> None:
+        """Not cancelled half way. A keyring may ask the person something meanwhile: the end does not wait for that."""
+        nonlocal status
+        if cupboard is not None:
+            try:
+                erased = await run_in_thread(cupboard.erase)
+            except (WarmlineError, OSError):
+                return
+            face.erased(erased.files, erased.key_in_keyring)
+        status = 0
+
     face.blank()
-    status = [1]
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_within, face, status)
+            nursery.start_soon(end_in_time)
             async with trio.open_nursery() as leaving:
-                leaving.start_soon(_erase, face, cupboard, status)
+                leaving.start_soon(erase)
                 for each in asking:
                     leaving.start_soon(each.take_back)
             nursery.cancel_scope.cancel()
     finally:  # whatever became of that: a traceback would be on the screen
-        face.end_now(status[0])
-
-
-async def _erase(face: Face, cupboard: Cupboard | None, status: list[int]) -> None:
-    """Not cancelled half way. A keyring may ask the person something meanwhile: the end does not wait for that."""
-    if cupboard is not None:
-        try:
-            erased = await run_in_thread(cupboard.erase)
-        except (WarmlineError, OSError):
-            return
-        face.erased(erased.files, erased.key_in_keyring)
-    status[0] = 0
-
-
-async def _end_within(face: Face, status: list[int]) -> None:
-    """Also where a path hangs while it is closed, which no cancellation hurries."""
-    await trio.sleep(PANIC_WITHIN)
-    face.end_now(status[0])
+        face.end_now(status)
 
 
 async def export(board: Switchboard, talk: Conversation, wish: Wish) -> None:

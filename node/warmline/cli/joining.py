@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from warmline.cli.closing import closing_screen
 from warmline.cli.deeds import Deeds, panic
 from warmline.cli.keeping import Cupboard
 from warmline.cli.room_guest import RoomGuest
-from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace, hearing_panic
+from warmline.cli.switchboard import Face, JsonFace, Switchboard, TerminalFace, Wish, hearing_panic
 from warmline.cli.talk import serve_one
 from warmline.cli.terminal import open_terminal
 from warmline.client.line import Line, pick_up
@@ -109,13 +109,10 @@ async def rules_accepted(face: Face, as_json: bool, kept: Cupboard | None) -> bo
     if not as_json:
         with suppress(UsageError):
             return (await face.ask("Do you accept these rules? (yes or no)")).lower() in ("y", "yes")
-        async for wish in face.wishes():  # no answer: the end of their input, or a panic
-            if wish.verb == "panic":
-                await panic(face, kept)
+        async for _ in _wishes(face, kept):
+            pass  # no answer: the end of their input, or a panic
         return False
-    async for wish in face.wishes():
-        if wish.verb == "panic":
-            await panic(face, kept)
+    async for wish in _wishes(face, kept):
         if wish.verb in ("accept_rules", "leave"):
             return wish.verb == "accept_rules"
         face.note("the rules come first", error="accept the rules", hint='Write {"do": "accept_rules"}, or leave.')
@@ -190,11 +187,17 @@ async def wants_to_follow(face: Face, heir: Heir, kept: Cupboard | None) -> bool
         name=heir.name,
         card=heir.card_id.hex(),
     )
+    async for wish in _wishes(face, kept):
+        return wish.verb == "follow"
+    return False
+
+
+async def _wishes(face: Face, kept: Cupboard | None) -> AsyncIterator[Wish]:
+    """Where no board is there yet to hear a panic."""
     async for wish in face.wishes():
         if wish.verb == "panic":
             await panic(face, kept)
-        return wish.verb == "follow"
-    return False
+        yield wish
 
 
 async def find_group(line: Line, group: str) -> tuple[Match, Contact]:
